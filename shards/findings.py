@@ -1,0 +1,49 @@
+"""`Findings`: what a reader found out about a data set, for the table and for report.json."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+_EXAMPLES = 20  # names kept per reason; counts are always complete
+
+
+@dataclass(slots=True)
+class Findings:
+    """Checks with their outcome, and samples skipped with their reason.
+
+    A reader calls `check` and `skip`; whoever runs it looks at `failed` before a byte is written.
+    Memory does not grow with the number of samples: per reason a count and the first few names.
+    """
+
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def check(
+        self, name: str, passed: bool, detail: str, *, level: Literal["fail", "warn"] = "fail"
+    ) -> None:
+        """Record a check; `detail` is a sentence with the value, the rule and the next step."""
+        outcome = "ok" if passed else level
+        self.checks.append({"check": name, "outcome": outcome, "detail": detail})
+
+    def skip(self, reason: str, name: str) -> None:
+        """Record that the sample or file `name` is left out."""
+        self.skipped[reason] += 1
+        names = self.examples.setdefault(reason, [])
+        if len(names) < _EXAMPLES:
+            names.append(name)
+
+    @property
+    def failed(self) -> list[str]:
+        """The sentences of the failed checks."""
+        return [c["detail"] for c in self.checks if c["outcome"] == "fail"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for report.json."""
+        return {
+            "checks": self.checks,
+            "skipped": dict(sorted(self.skipped.items())),
+            "examples": self.examples,
+        }
