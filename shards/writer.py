@@ -1,0 +1,346 @@
+"""Samples to tars, `.idx` and, last of all, `labels.arrow`: same input, same bytes.
+
+Per sample a tar holds KEY.jpg or KEY.png, KEY.row (8 bytes, little-endian int64: the row of the
+index) and, if wanted, KEY.json. Plain ustar and nothing else: webdataset, DALI and tar read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
+from itertools import islice
+from operator import attrgetter
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from shards.image import Stored, Unreadable, as_is
+from shards.index import BLOCK, LABELS, SCHEMA, LabelIndex, encoded, row_offset, with_metadata
+from shards.sample import EXPRESSIONS, Sample
+
+FORMAT = 1  # of the folder: rises when older readers could not read it
+_RECORD = 20 * BLOCK  # tar pads its end to this
+_FIELDS = [field.name for field in fields(Sample)]
+_COLUMNS = ["sample_key" if name == "key" else name for name in _FIELDS]
+PLANNED = pa.schema([SCHEMA.field(name) for name in _COLUMNS])  # known before an image is read
+
+
+class TarFacts(NamedTuple):
+    """What proves that a tar is the one that was written."""
+
+    samples: int
+    size: int
+    sha256: str
+
+
+class Shard(NamedTuple):
+    """A written shard: its rows, its proof, and what had to be left out (reason, path)."""
+
+    rows: pa.RecordBatch
+    tar: TarFacts
+    skipped: list[tuple[str, str]]
+
+
+def ustar_header(name: str, size: int) -> bytes:
+    """The 512 bytes before a file in a tar: mode 644, no owner, time 0.
+
+    Equal to `tarfile` in its USTAR format. `name` is ASCII of at most 100 bytes; `size` is under
+    8 GiB.
+    """
+    start = name.encode("ascii").ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2
+    start += b"%011o\0" % size + b"00000000000\0"
+    end = b"0" + b"\0" * 100 + b"ustar\00000" + b"\0" * 247
+    checksum = sum(start) + 8 * ord(" ") + sum(end)
+    return start + b"%06o\0 " % checksum + end
+
+
+class TarWriter:
+    """One tar, its `.idx` and its hash in a single pass, under `.part` until `finish`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_name(path.name + ".part")
+        self._file = open(self._part, "wb", buffering=1 << 20)  # noqa: SIM115  closed by finish or abandon
+        self._hash = hashlib.sha256()
+        self._lines: list[str] = []
+        self.size = 0
+
+    def add(self, key: str, members: dict[str, bytes]) -> int:
+        """Write the fields of a sample next to each other; the offset of the first one's data."""
+        blocks, words, position = [], [], self.size
+        for extension, content in members.items():
+            name = f"{key}.{extension}"
+            position += BLOCK
+            words.append(f"{extension} {position} {len(content)} {name}")
+            padding = -len(content) % BLOCK
+            blocks += [ustar_header(name, len(content)), content, bytes(padding)]
+            position += len(content) + padding
+        self._write(b"".join(blocks))
+        first = self.size + BLOCK
+        self.size = position
+        self._lines.append(" ".join(words))
+        return first
+
+    def finish(self) -> TarFacts:
+        """End the tar, make it and its `.idx` appear under their names."""
+        end = 2 * BLOCK
+        end += -(self.size + end) % _RECORD
+        self._write(bytes(end))
+        self.size += end
+        _sync(self._file)
+        self._file.close()
+        index = "".join(line + "\n" for line in [f"v1.2 {len(self._lines)}", *self._lines])
+        write_aside(self.path.with_suffix(".idx"), index.encode())
+        self._part.replace(self.path)
+        return TarFacts(len(self._lines), self.size, self._hash.hexdigest())
+
+    def abandon(self) -> None:
+        """Remove the unfinished file."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def _write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._hash.update(content)
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write a small file so that it exists whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as file:
+        file.write(content)
+        _sync(file)
+    part.replace(path)
+
+
+def planned_rows(samples: Sequence[Sample]) -> pa.RecordBatch:
+    """The columns that are known before an image is read.
+
+    Raises ValueError where a reader put a value of the wrong type into a field.
+    """
+    arrays = []
+    for name, column in zip(_FIELDS, PLANNED, strict=True):
+        values = list(map(attrgetter(name), samples))
+        if name in ("dataset", "split"):
+            arrays.append(encoded(name, values))
+            continue
+        if name == "split_by_task":
+            values = [v and sorted(v.items()) for v in values]
+        try:
+            arrays.append(pa.array(values, column.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError) as error:
+            raise ValueError(
+                f"{name} of a sample from {samples[0].key} on is no {column.type}: {error}; "
+                "its reader must convert it"
+            ) from None
+    return pa.RecordBatch.from_arrays(arrays, schema=PLANNED)
+
+
+def write_tar(
+    path: Path,
+    planned: pa.RecordBatch,
+    load: Callable[[int], Stored],
+    *,
+    first_row: int = 0,
+    with_json: bool = False,
+) -> Shard:
+    """Write one shard: `load(i)` gives the image of planned row `i` or raises `Unreadable`.
+
+    Rows that cannot be loaded are left out and reported, and the later ones move up: KEY.row counts
+    the kept rows from `first_row`. Raises ValueError, naming the tar, where none is left.
+    """
+    keys, paths = planned["sample_key"].to_pylist(), planned["original_path"].to_pylist()
+    kept: list[int] = []
+    facts: list[tuple[Any, ...]] = []
+    skipped: list[tuple[str, str]] = []
+    tar = TarWriter(path)
+    try:
+        for i, key in enumerate(keys):
+            try:
+                stored = load(i)
+            except Unreadable as error:
+                skipped.append((error.reason, paths[i]))
+                continue
+            row = first_row + len(kept)
+            members = {stored.extension: stored.content, "row": row.to_bytes(8, "little")}
+            if with_json:
+                members["json"] = labels_json(planned, i)
+            offset = tar.add(key, members)
+            digest = hashlib.sha256(stored.content).digest()
+            facts.append((offset, len(stored.content), digest, *stored[1:]))
+            kept.append(i)
+        proof = tar.finish()
+    except BaseException:
+        tar.abandon()
+        raise
+    return Shard(_complete(planned, kept, facts, path.name), proof, skipped)
+
+
+def labels_json(planned: pa.RecordBatch, i: int) -> bytes:
+    """The labels of a row for people who read the tars without the index; nulls are left out."""
+    labels = planned.slice(i, 1).to_pylist()[0]
+    return json.dumps({k: v for k, v in labels.items() if v not in (None, [])}).encode()
+
+
+def renumber(path: Path, rows: pa.RecordBatch, first_row: int) -> TarFacts:
+    """Let KEY.row of a finished tar count from `first_row`; as often as one likes."""
+    places = zip(rows["shard_offset"].to_pylist(), rows["image_size"].to_pylist(), strict=True)
+    with open(path, "r+b") as tar:
+        for row, (offset, size) in enumerate(places, first_row):
+            tar.seek(row_offset(offset, size))
+            tar.write(row.to_bytes(8, "little"))
+        _sync(tar)
+        tar.seek(0)
+        digest = hashlib.file_digest(tar, "sha256").hexdigest()
+    return TarFacts(rows.num_rows, path.stat().st_size, digest)
+
+
+def _complete(
+    planned: pa.RecordBatch, kept: list[int], facts: list[tuple[Any, ...]], shard: str
+) -> pa.RecordBatch:
+    """All columns of the index for the rows that were written."""
+    rows = planned.take(pa.array(kept, pa.int64()))
+    names = ("shard_offset", "image_size", "sha256", *Stored._fields[1:-1])
+    known = {
+        name: pa.array([fact[k] for fact in facts], SCHEMA.field(name).type)
+        for k, name in enumerate(names)
+    }
+    known["shard"] = pa.DictionaryArray.from_arrays(
+        pa.array([0] * len(kept), pa.int32()), pa.array([shard])
+    )
+    known["va_valid"] = rows["valence"].is_valid()
+    remarks = zip(rows["quality"].to_pylist(), facts, strict=True)
+    known["quality"] = pa.array(
+        [[*before, *fact[-1]] for before, fact in remarks], pa.list_(pa.string())
+    )
+    columns = [known[name] if name in known else rows[name] for name in SCHEMA.names]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+class Fragment(NamedTuple):
+    """One shard as the index records it."""
+
+    name: str  # of the tar
+    rows: pa.RecordBatch
+    tar: TarFacts
+
+
+def write_labels(
+    out: Path, fragments: Callable[[], Iterable[Fragment]], metadata: dict[str, Any]
+) -> None:
+    """Write labels.arrow, the promise that every tar it names is there.
+
+    `fragments()` is gone through twice, one shard at a time: once for counts and digest, which
+    stand in the file's first bytes, and once for the rows.
+    """
+    summary = _summary(fragments())
+    names = pa.array(list(summary["tars"]), pa.string())
+    part = out / f"{LABELS}.part"
+    with open(part, "wb") as file:
+        with pa.ipc.new_file(file, with_metadata(SCHEMA, {**summary, **metadata})) as sink:
+            for number, fragment in enumerate(fragments()):
+                sink.write_batch(_renamed(fragment.rows, number, names))
+        _sync(file)
+    part.replace(out / LABELS)
+
+
+def _summary(fragments: Iterable[Fragment]) -> dict[str, Any]:
+    """Counts, the proof of each tar, and one digest of images and labels together."""
+    splits: Counter[str] = Counter()
+    classes: dict[str, Counter[str]] = {}
+    tars, digest = {}, hashlib.sha256()
+    for name, rows, tar in fragments:
+        pairs = Counter(zip(rows["split"].to_pylist(), rows["expression"].to_pylist(), strict=True))
+        for (split, expression), count in pairs.items():
+            splits[split] += count
+            word = "none" if expression is None else EXPRESSIONS[expression]
+            classes.setdefault(split, Counter())[word] += count
+        tars[name] = tar._asdict()
+        digest.update(f"{name} {tar.sha256}\n".encode() + rows.serialize())
+    return {
+        "format": FORMAT,
+        "rows": sum(splits.values()),
+        "splits": dict(sorted(splits.items())),
+        "expressions": {split: dict(sorted(n.items())) for split, n in sorted(classes.items())},
+        "tars": tars,
+        "digest": digest.hexdigest(),
+    }
+
+
+def _renamed(rows: pa.RecordBatch, number: int, names: pa.Array) -> pa.RecordBatch:
+    """The rows with the names of all tars as the dictionary of `shard`: a file has only one."""
+    codes = pa.array(np.full(rows.num_rows, number, np.int32))
+    column = pa.DictionaryArray.from_arrays(codes, names)
+    return rows.set_column(SCHEMA.get_field_index("shard"), SCHEMA.field("shard"), column)
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def write_shards(
+    items: Iterable[tuple[Sample, bytes]],
+    out: str | os.PathLike[str],
+    *,
+    samples_per_shard: int = 1000,
+    with_json: bool = False,
+) -> LabelIndex:
+    """Write samples whose encoded images are at hand, in their order, and open the result.
+
+    The short way for tests, notebooks and small sets; `build` does whole data sets in parallel.
+    Images are stored as they are. Raises ValueError, naming the sample, for an image that does not
+    decode or a key that comes twice.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LABELS).unlink(missing_ok=True)
+    fragments: list[Fragment] = []
+    seen: set[str] = set()
+    first_row = 0
+    for number, chunk in enumerate(_chunks(items, samples_per_shard)):
+        samples = [sample for sample, _ in chunk]
+        _refuse_repeated(samples, seen)
+        path = folder / f"{number:05d}.tar"
+        load = _loader(chunk)
+        shard = write_tar(
+            path, planned_rows(samples), load, first_row=first_row, with_json=with_json
+        )
+        fragments.append(Fragment(path.name, shard.rows, shard.tar))
+        first_row += shard.tar.samples
+    if not fragments:
+        raise ValueError(f"there are no samples to write to {folder}; DALI refuses an empty index")
+    write_labels(folder, lambda: fragments, {"skipped": {}})
+    return LabelIndex.open(folder)
+
+
+def _chunks(
+    items: Iterable[tuple[Sample, bytes]], size: int
+) -> Iterator[list[tuple[Sample, bytes]]]:
+    stream = iter(items)
+    while chunk := list(islice(stream, size)):
+        yield chunk
+
+
+def _refuse_repeated(samples: Sequence[Sample], seen: set[str]) -> None:
+    for sample in samples:
+        if sample.key in seen:
+            raise ValueError(f"key {sample.key!r} comes twice; keys are unique, prefix them")
+        seen.add(sample.key)
+
+
+def _loader(chunk: Sequence[tuple[Sample, bytes]]) -> Callable[[int], Stored]:
+    def load(i: int) -> Stored:
+        sample, content = chunk[i]
+        try:
+            return as_is(content)
+        except Unreadable as error:
+            raise ValueError(f"{sample.key}: the image is {error.reason}; leave it out") from None
+
+    return load
