@@ -231,7 +231,7 @@ def _save(image: np.ndarray, path: Path) -> None:
 def _card(plan: Plan, rows: dict[str, list[Row]]) -> dict[str, Any]:
     people = Counter(plan.split_of(person) for person in range(plan.persons))
     return {
-        "data_set": "affectnet",
+        "dataset": "affectnet",
         "stand_in": True,
         "what": "Vector drawings of invented people in AffectNet's 2017 layout. No photograph, "
         "no licensed image, list or label was used; scores on it say nothing about AffectNet.",
@@ -240,7 +240,7 @@ def _card(plan: Plan, rows: dict[str, list[Row]]) -> dict[str, Any]:
         "level": plan.level,
         "seed": plan.seed,
         "odd": plan.odd,
-        "images": {FILES[split]: len(rows[split]) for split in FILES},
+        "counts": {FILES[split]: len(rows[split]) for split in FILES},
         "identities": {FILES[split]: people[split] for split in FILES},
         "shared_identities": 0,
         "labelled": {
