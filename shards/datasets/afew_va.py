@@ -1,0 +1,269 @@
+"""AFEW-VA: 600 film clips as PNG frames, and a JSON file a clip.
+
+    [01..12/]001/00000.png ... 001/001.json          flattened, or in the 12 archives' folders
+
+    {"actor": "...", "video_id": "001",
+     "frames": {"00000": {"valence": -2, "arousal": 3, "landmarks": [[x, y], ...68]}, ...}}
+
+Labels are whole numbers in [-10, 10] and become tenths. Frames of 720 x 576 are anamorphic: their
+pixels are 4/3 as wide as high. Nobody publishes folds, so actors are dealt to five.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from shards.datasets.annotations import FOLDS, check_range, split_of_fold
+from shards.datasets.preflight import (
+    check_counts,
+    check_each,
+    check_unique,
+    require_folder,
+    strictness,
+)
+from shards.findings import Findings
+from shards.sample import Sample
+
+PUBLISHED = {"clips": 600, "frames": 30_051}
+SCALE = 10.0
+ANAMORPHIC = (720, 576)  # PAL frames of a 4:3 picture stretched to 16:9
+PIXEL_ASPECT = 4 / 3
+
+_CLIP = re.compile(r"\d{3}")
+_DEPTH = 4  # folders between the root and a clip
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """One clip that passed its checks."""
+
+    folder: Path
+    actor: str | None  # stripped and casefolded
+    frames: int  # with both an image and labels
+    pixel_aspect: float | None
+
+    @property
+    def group(self) -> str:
+        """What folds keep together; "/" keeps a nameless clip's group apart from every actor."""
+        return self.actor or f"/{self.folder.name}"
+
+
+def read(root: Path, findings: Findings, *, allow_count: bool = False) -> Iterator[Sample]:
+    """Every labelled frame, in the order of clip and frame.
+
+    `allow_count` goes on with a partial or damaged copy. Nothing is yielded after a failed check.
+
+    Raises FileNotFoundError when `root` is no folder.
+    """
+    require_folder(root, "AFEW-VA")
+    clips, folds = preflight(root, findings, allow_count=allow_count)
+    if findings.failed:
+        return
+    for clip in clips:
+        yield from _frames(root, findings, clip, folds[clip.group])
+
+
+def preflight(
+    root: Path, findings: Findings, *, allow_count: bool = False
+) -> tuple[list[_Clip], dict[str, int]]:
+    """Check every clip, record every check, and return the clips and the fold of each group."""
+    folders = sorted(_clip_folders(root, _DEPTH), key=lambda folder: folder.name)
+    _refuse_copies(root, folders, findings)
+    check_unique(findings, "clips are unique", (folder.name for folder in folders))
+    clips, problems = [], []
+    for folder in folders:
+        try:
+            clips.append(_checked(folder, findings, allow_count))
+        except ValueError as problem:
+            problems.append(str(problem))
+            findings.skip("clip unusable", folder.name)
+    check_each(
+        findings,
+        "clips",
+        problems,
+        f"{len(clips)} clips pair every image with labels and 68 points",
+        level=strictness(allow_count),
+    )
+    found = {"clips": len(clips), "frames": sum(clip.frames for clip in clips)}
+    check_counts(
+        findings, root, "afew_va", PUBLISHED, found, allow_count=allow_count, soft=["frames"]
+    )
+    return clips, _deal_actors(clips, findings)
+
+
+def deal_groups(sizes: Mapping[str, int], folds: int = FOLDS) -> dict[str, int]:
+    """Fold of each group: the largest first, each to the fold that is smallest so far.
+
+    Deterministic: equal groups go by name, equal folds by number. What scikit-learn's GroupKFold
+    does, without its dependence on the order of the samples.
+    """
+    filled = [0] * folds
+    dealt = {}
+    for name, size in sorted(sizes.items(), key=lambda group: (-group[1], group[0])):
+        dealt[name] = filled.index(min(filled))
+        filled[dealt[name]] += size
+    return dealt
+
+
+def _deal_actors(clips: list[_Clip], findings: Findings) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for clip in clips:
+        sizes[clip.group] = sizes.get(clip.group, 0) + clip.frames
+    folds = deal_groups(sizes)
+    filled = [sum(sizes[actor] for actor in sizes if folds[actor] == fold) for fold in range(FOLDS)]
+    findings.check(
+        "folds by actor",
+        len(sizes) >= FOLDS,
+        f"{len(sizes)} actors are dealt to {FOLDS} folds of {filled} frames; no actor is in two"
+        + ("" if len(sizes) >= FOLDS else ", and some folds are empty"),
+        level="warn",
+    )
+    return folds
+
+
+def _clip_folders(folder: Path, depth: int) -> Iterator[Path]:
+    """Folders `NNN` that hold an `NNN.json`, at any depth down to `depth`."""
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir():
+            continue
+        if _CLIP.fullmatch(path.name) and any(path.glob("*.json")):
+            yield path
+        elif depth > 1:
+            yield from _clip_folders(path, depth - 1)
+
+
+def _refuse_copies(root: Path, folders: list[Path], findings: Findings) -> None:
+    """Web copies hold JPEG or cropped frames: other pixels than those labelled."""
+    cropped = [folder for folder in root.iterdir() if "_cropped" in folder.name.casefold()]
+    jpegs = [f for f in folders if any(p.suffix.lower() in (".jpg", ".jpeg") for p in f.iterdir())]
+    check_each(
+        findings,
+        "the release and no web copy",
+        [
+            f"{path} holds JPEG or cropped frames, which the release does not: this is a copy from "
+            "the web whose landmarks no longer fit; get AFEW-VA from its owners"
+            for path in cropped + jpegs
+        ],
+        "frames are PNG",
+    )
+
+
+def _load(folder: Path) -> dict[str, Any]:
+    """The clip's JSON; raises ValueError naming the file."""
+    path = folder / f"{folder.name}.json"
+    try:
+        clip = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(clip["frames"], dict):
+            raise TypeError("frames is no object")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no clip annotation ({type(error).__name__}: {error}); restore it"
+        ) from None
+    return clip
+
+
+def _checked(folder: Path, findings: Findings, allow_count: bool) -> _Clip:
+    clip = _load(folder)
+    images, keys = _images(folder), set(clip["frames"])
+    if not allow_count and images.keys() != keys:
+        raise ValueError(
+            f"{folder}: labelled frames and PNG files differ by {_some(images.keys() ^ keys)}; "
+            "restore the clip"
+        )
+    for key, frame in clip["frames"].items():
+        _labels(folder, key, frame)
+    actor = str(clip.get("actor") or "").strip().casefold() or None
+    _check_names(findings, folder, str(clip.get("video_id", folder.name)), actor)
+    return _Clip(folder, actor, len(images.keys() & keys), _aspect(folder, images))
+
+
+def _check_names(findings: Findings, folder: Path, video: str, actor: str | None) -> None:
+    if video != folder.name:
+        detail = f"{folder} says it is video {video!r}; the folder's name is used"
+        findings.check("video_id is the folder", False, detail, level="warn")
+    if actor is None:
+        detail = f"{folder}: no actor is named, and the clip is a group of its own"
+        findings.check("actor", False, detail, level="warn")
+
+
+def _images(folder: Path) -> dict[str, str]:
+    """File names of the frames by stem, in order."""
+    paths = sorted(folder.iterdir())
+    return {path.stem: path.name for path in paths if path.suffix.lower() == ".png"}
+
+
+def _some(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _labels(folder: Path, key: str, frame: Any) -> tuple[float, float, tuple[float, ...]]:
+    """Valence and arousal as distributed and 68 points; raises ValueError naming the frame."""
+    where = folder / f"{folder.name}.json"
+    try:
+        int(key)
+        va = float(frame["valence"]), float(frame["arousal"])
+        points = tuple(float(value) for x, y in frame["landmarks"] for value in (x, y))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: frame {key!r} lacks a number, valence, arousal or points "
+            f"({type(error).__name__}: {error}); restore it"
+        ) from None
+    for value in va:
+        check_range(f"{where}: frame {key}", value, limit=SCALE)
+        if not value.is_integer():
+            raise ValueError(
+                f"{where}: frame {key} holds {value:g}, and labels of the release are whole "
+                "numbers in [-10, 10]; labels that are scaled already come from a web copy"
+            )
+    if len(points) != 136:
+        raise ValueError(f"{where}: frame {key} has {len(points) // 2} landmarks, not 68")
+    return *va, points
+
+
+def _aspect(folder: Path, images: dict[str, str]) -> float | None:
+    """4/3 where the first readable frame is 720 x 576; all frames of a clip have one size."""
+    for name in images.values():
+        try:
+            with Image.open(folder / name) as image:
+                return PIXEL_ASPECT if image.size == ANAMORPHIC else None
+        except (UnidentifiedImageError, OSError):
+            continue
+    return None
+
+
+def _frames(root: Path, findings: Findings, clip: _Clip, fold: int) -> Iterator[Sample]:
+    folder, labels = clip.folder, _load(clip.folder)["frames"]
+    images = _images(folder)
+    for stem in sorted(images.keys() - labels.keys()):
+        findings.skip("image without label", f"{folder.name}/{images[stem]}")
+    for key in sorted(labels, key=int):
+        if key not in images:
+            findings.skip("label without image", f"{folder.name}/{key}")
+            continue
+        valence, arousal, points = _labels(folder, key, labels[key])
+        yield Sample(
+            key=f"afew_va_{folder.name}_{key}",
+            original_path=(folder / images[key]).relative_to(root).as_posix(),
+            dataset="afew_va",
+            variant="2017",
+            split=split_of_fold(fold),
+            fold=fold,
+            subject_id=clip.actor,
+            video_id=folder.name,
+            frame_index=int(key),
+            frame_name=images[key],
+            pixel_aspect=clip.pixel_aspect,
+            landmarks=points,
+            landmarks_source="official",
+            valence=valence / SCALE,
+            arousal=arousal / SCALE,
+            valence_raw=valence,
+            arousal_raw=arousal,
+        )

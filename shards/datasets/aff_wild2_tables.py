@@ -1,0 +1,257 @@
+"""Aff-Wild2's label files, of every challenge year: where they are and what is in them.
+
+    valence,arousal     Neutral,...,Other     AU1,...,AU26       of MTL one file a split:
+    0.123,-0.045        4                     0,1,0,...          video/00001.jpg,v,a,e,au1,...
+
+All that is known of one person becomes one array: a row a frame, a column a number, NaN where no
+file has a row for that frame, and the distributed sentinels (-5, -1) otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from shards.datasets.annotations import check_range, number_rows, split_person, text_lines
+from shards.datasets.preflight import check_each
+from shards.findings import Findings
+
+VA, EXPRESSION, AU = slice(0, 2), slice(2, 3), slice(3, 15)  # columns of a person's array
+WIDTH = 15
+NULL_VA = -5.0
+
+_AU_HEADER = "au1,au2,au4,au6,au7,au10,au12,au15,au23,au24,au25,au26"
+_EXPRESSIONS = "neutral,anger,disgust,fear,happiness,sadness,surprise"
+_HEADERS = {  # lower case, without spaces
+    "va": ("valence,arousal",),
+    "expr": (f"{_EXPRESSIONS},other", _EXPRESSIONS),  # the first two challenges had no "other"
+    "au": (_AU_HEADER,),
+}
+_COLUMNS = {"va": VA, "expr": EXPRESSION, "au": AU}
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
+_DEPTH = 4  # folders between the root and a task's folder
+
+
+@dataclass(slots=True)
+class Annotations:
+    """The label files of one release: memory grows with the persons, not with the frames."""
+
+    year: str  # "abaw5", or "abaw" where no folder name tells
+    files: dict[str, dict[str, Path]] = field(default_factory=dict)  # task -> split -> place
+    listed: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # persons of a place
+    runs: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # MTL: start, end byte
+    persons: dict[str, dict[str, str]] = field(default_factory=dict)  # person -> task -> split
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Label files by task and split, as the card of a stand-in names them."""
+        return {
+            f"{task.upper()} {split} files": len(names)
+            for (task, split), names in self.listed.items()
+        }
+
+    def videos_by_split(self) -> dict[str, dict[str, set[str]]]:
+        """Videos (both persons as one) by task and split."""
+        videos: dict[str, dict[str, set[str]]] = {}
+        for (task, split), names in self.listed.items():
+            videos.setdefault(task, {})[split] = {split_person(name)[0] for name in names}
+        return videos
+
+
+def find_annotations(root: Path, findings: Findings) -> Annotations:
+    """Find the one release of label files below `root`, whatever its year calls its folders."""
+    places: dict[tuple[str, str], list[Path]] = {}
+    for task, folder in _task_folders(root, _DEPTH):
+        for split, place in _split_places(task, folder):
+            places.setdefault((task, split), []).append(place)
+    twice = {key: found for key, found in places.items() if len(found) > 1}
+    check_each(
+        findings,
+        "one release of label files",
+        [
+            f"{' and '.join(map(str, sorted(found)))} both hold labels of {task} {split}; keep one "
+            "release below the root, the sets differ by year"
+            for (task, split), found in twice.items()
+        ],
+        f"{len(places)} folders of labels below {root}",
+    )
+    findings.check(
+        "label files",
+        bool(places),
+        f"{root} holds labels of {sorted({task for task, _ in places})}"
+        if places
+        else f"{root} has no folder such as VA_Estimation_Challenge/Train_Set with .txt files; "
+        "unpack one year's annotations there",
+    )
+    annotations = Annotations(_year(root, [found[0] for found in places.values()]))
+    for (task, split), found in sorted(places.items()):
+        annotations.files.setdefault(task, {})[split] = found[0]
+    _drop_other_units(annotations, findings)
+    _list_persons(annotations)
+    return annotations
+
+
+def _task_folders(folder: Path, depth: int) -> Iterator[tuple[str, Path]]:
+    """Folders whose first word is va, expr, au or mtl; folders of images are not entered."""
+    for path in sorted(folder.iterdir()):
+        name = path.name.casefold()
+        if not path.is_dir() or name.startswith(("cropped", "batch", ".")):
+            continue
+        task = re.split(r"[^a-z]", name)[0]
+        if task in (*_HEADERS, "mtl"):
+            yield task, path
+        elif depth > 1:
+            yield from _task_folders(path, depth - 1)
+
+
+def _split_places(task: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Train and validation folders with label files; of MTL the one file of each split."""
+    places = sorted(folder.glob("*.txt")) + sorted(folder.glob("*/*.txt")) if task == "mtl" else ()
+    for path in places or sorted(folder.iterdir()):
+        for split, start in (("train", "train"), ("val", "val")):
+            if not path.name.casefold().startswith(start):
+                continue
+            if path.is_file() if task == "mtl" else any(path.glob("*.txt")):
+                yield split, path
+
+
+def _year(root: Path, places: list[Path]) -> str:
+    """The challenge by the folder names on the way to the labels: `5th_ABAW_Annotations`."""
+    parts = {root.name} | {part for path in places for part in path.relative_to(root).parts}
+    for part in sorted(name.casefold() for name in parts if "abaw" in name.casefold()):
+        digits = re.search(r"(\d+)(?:st|nd|rd|th)", part)
+        words = [rank for rank, word in enumerate(_ORDINALS, 1) if word in part]
+        if digits or words:
+            return f"abaw{digits[1] if digits else words[0]}"
+    if "VA_Set" in parts:  # the first two years have no folder of their own
+        return "abaw1" if "Training_Set" in parts else "abaw2"
+    return "abaw"
+
+
+def _drop_other_units(annotations: Annotations, findings: Findings) -> None:
+    """The first challenge had eight other action units; the index has room for the twelve."""
+    for place in annotations.files.get("au", {}).values():
+        path = min(place.glob("*.txt"))
+        if _header(path) in _HEADERS["au"]:
+            continue
+        findings.check(
+            "action units",
+            False,
+            f"{path} names the units {_header(path)!r} and not the twelve of later years; action "
+            "units are left null",
+            level="warn",
+        )
+        del annotations.files["au"]
+        return
+
+
+def _header(path: Path) -> str:
+    return "".join((text_lines(path) or [""])[0].lower().split())
+
+
+def _list_persons(annotations: Annotations) -> None:
+    for task, splits in annotations.files.items():
+        for split, place in splits.items():
+            if task == "mtl":
+                runs = _person_runs(place)
+                names = sorted({person for person, _, _ in runs})
+                for person, start, end in runs:
+                    annotations.runs.setdefault(person, []).append((start, end))
+            else:
+                names = sorted(path.stem for path in place.glob("*.txt"))
+            annotations.listed[task, split] = names
+            for name in names:
+                annotations.persons.setdefault(name, {})[task] = split
+    annotations.persons = dict(sorted(annotations.persons.items()))
+
+
+def _person_runs(path: Path) -> list[tuple[str, int, int]]:
+    """Where the rows of each person stand in an MTL file: (person, first byte, end)."""
+    runs: list[tuple[str, int, int]] = []
+    with path.open("rb") as file:
+        end = 0
+        for line in file:
+            start, end = end, end + len(line)
+            person, slash, _ = line.decode("utf-8-sig").partition("/")
+            if not slash:
+                continue  # the header, or an empty line
+            if runs and runs[-1][0] == person:
+                start = runs.pop()[1]
+            runs.append((person, start, end))
+    return runs
+
+
+def person_rows(annotations: Annotations, person: str) -> np.ndarray:
+    """All labels of one person, (frames, 15): row k - 1 belongs to the image of number k.
+
+    Raises ValueError, naming file and line, for a header, row or value that cannot be.
+    """
+    tables = []
+    for task, split in annotations.persons[person].items():
+        place = annotations.files[task][split]
+        if task == "mtl":
+            tables.append(_mtl_table(place, annotations.runs[person]))
+        else:
+            tables.append(_table(place / f"{person}.txt", task))
+    rows = np.full((max(map(len, tables)), WIDTH), np.nan)
+    for table in tables:  # a task's own file before MTL, which repeats a part of them
+        part = rows[: len(table)]
+        part[np.isnan(part)] = table[np.isnan(part)]
+    return rows
+
+
+def _table(path: Path, task: str) -> np.ndarray:
+    lines, columns = text_lines(path), _COLUMNS[task]
+    if _header(path) not in _HEADERS[task]:
+        raise ValueError(
+            f"{path}: the header is {(lines or [''])[0][:60]!r} and not {_HEADERS[task][0]!r}; a "
+            "file without its header would shift every label by a frame, so restore it"
+        )
+    rows = number_rows(path, lines[1:], first=2, width=columns.stop - columns.start)
+    table = np.full((len(rows), WIDTH), np.nan)
+    if rows:
+        table[:, columns] = rows
+    _check_values(path, table, first=2)
+    return table
+
+
+def _mtl_table(path: Path, runs: list[tuple[int, int]]) -> np.ndarray:
+    lines = []
+    with path.open("rb") as file:
+        for start, end in runs:
+            file.seek(start)
+            lines += file.read(end - start).decode("utf-8-sig").splitlines()
+    numbers = []
+    for line in lines:
+        stem = re.match(r"[^/,]+/0*([1-9]\d*)\.jpe?g,", line, re.IGNORECASE)
+        if not stem:
+            raise ValueError(
+                f"{path}: row {line[:60]!r} does not begin with <person>/<00001>.jpg; restore the "
+                "file from the release"
+            )
+        numbers.append(int(stem[1]))
+    rows = number_rows(path, [line.partition(",")[2] for line in lines], first=1, width=WIDTH)
+    table = np.full((max(numbers), WIDTH), np.nan)
+    table[np.array(numbers) - 1] = rows
+    _check_values(path, table, first=1)
+    return table
+
+
+def _check_values(path: Path, table: np.ndarray, first: int) -> None:
+    """Raise ValueError for the first value that is neither a label nor its sentinel."""
+    va = np.where((table[:, VA] == NULL_VA).any(axis=1, keepdims=True), 0, table[:, VA])
+    for row in np.flatnonzero((np.abs(va) > 1).any(axis=1)):
+        for value in va[row]:
+            check_range(f"{path}: line {row + first}", float(value))
+    for columns, last in ((EXPRESSION, 7), (AU, 1)):
+        codes = table[:, columns]
+        known = np.isnan(codes) | ((codes >= -1) & (codes <= last) & (codes == np.round(codes)))
+        for row, column in np.argwhere(~known)[:1]:
+            raise ValueError(
+                f"{path}: line {row + first} holds {codes[row, column]:g}, and codes are whole "
+                f"numbers from -1 (null) to {last}; restore the file from the release"
+            )

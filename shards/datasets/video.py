@@ -1,0 +1,86 @@
+"""How many frames a video has, without decoding it where that is certain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av import error as av_error
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from shards.sample import VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What a reader must know of a video before it can pair labels with frames."""
+
+    frames: int  # in native decode order, no frame repeated or dropped
+    fps: float | None  # mean rate
+    pixel_aspect: float | None  # width of a pixel over its height
+
+
+def videos_by_id(folder: Path) -> dict[str, Path]:
+    """Videos of a folder by file name without suffix; none where there is no such folder.
+
+    Raises ValueError when one id comes in two containers: labels fit only one of them.
+    """
+    videos: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            continue
+        if path.stem in videos:
+            raise ValueError(
+                f"{folder} holds {videos[path.stem].name} and {path.name}; keep the one of the "
+                "release, a re-encoded copy has other frames"
+            )
+        videos[path.stem] = path
+    return videos
+
+
+def video_facts(path: Path) -> VideoFacts:
+    """Count the frames of the first video stream of `path`.
+
+    Every packet is one frame where each has a time and a body and their number is what the header
+    says; then counting packets (reading the file, no decoding) is exact. Otherwise it is decoded.
+
+    Raises ValueError naming the file when it cannot be opened or holds no video.
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            rate, aspect = stream.average_rate, stream.sample_aspect_ratio
+            frames = _count_packets(container, stream)
+        if frames is None:
+            frames = _count_decoded(path)
+    except (av_error.FFmpegError, IndexError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a video ({error}); copy it again from the release"
+        ) from None
+    return VideoFacts(frames, float(rate) if rate else None, float(aspect) if aspect else None)
+
+
+def _count_packets(container: InputContainer, stream: VideoStream) -> int | None:
+    """Packets of the stream, or None where packets and frames may not be one to one."""
+    count = 0
+    for packet in container.demux(stream):
+        if packet.size == 0 and packet.pts is None and packet.dts is None:
+            continue  # the flush at the end of the file
+        if packet.size == 0 or packet.is_corrupt or packet.is_discard:
+            return None
+        count += 1
+    return count if count == stream.frames else None
+
+
+def _count_decoded(path: Path) -> int:
+    count = 0
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        try:
+            for _ in container.decode(video=0):
+                count += 1
+        except av_error.InvalidDataError:
+            pass  # a video cut short: what came before is all there is
+    return count
