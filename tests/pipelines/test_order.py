@@ -1,0 +1,138 @@
+"""The order of an epoch: a bijection, seeded, elastic, open at any step."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.order import BLOCK, WINDOW, Order, permuted
+
+KINDS = ("global", "blocks")
+
+
+def epoch_of(order: Order, epoch: int = 0) -> np.ndarray:
+    return order.positions(epoch, np.arange(order.length))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 20_000), st.integers(0, 2**40), st.integers(0, 1000), st.sampled_from(KINDS))
+def test_an_epoch_visits_each_sample_once(length, seed, epoch, kind):
+    order = Order(length=length, batch_size=1, seed=seed, kind=kind)
+    assert np.array_equal(np.sort(epoch_of(order, epoch)), np.arange(length))
+
+
+@pytest.mark.parametrize("length", [3, 4, 5])
+def test_every_order_of_a_few_samples_is_equally_likely(length):
+    keys = np.random.default_rng(0).integers(0, 2**64, (1_800, 16), dtype=np.uint64).tolist()
+    count = Counter(tuple(permuted(np.arange(length), length, tuple(key))) for key in keys)
+    orders = list(itertools.permutations(range(length)))
+    expected = len(keys) / len(orders)
+    chi2 = sum((count[order] - expected) ** 2 / expected for order in orders)
+    freedom = len(orders) - 1
+    assert chi2 < freedom + 5 * np.sqrt(2 * freedom)  # five standard deviations
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_sample_may_come_at_any_time(kind):
+    """Over many epochs each sample's mean place is the middle: no sample is favoured."""
+    order = Order(length=1000, batch_size=1, kind=kind)
+    mean = np.mean([np.argsort(epoch_of(order, epoch)) for epoch in range(400)], axis=0)
+    # a place is uniform: its mean over 400 epochs has sigma 289 / 20 = 14.4; 5 sigma.
+    # blocks of 1000 samples are one window
+    assert np.abs(mean - 499.5).max() < 72
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_epochs_and_seeds_differ_and_repeat(kind):
+    order = Order(length=5000, batch_size=1, kind=kind)
+    other = Order(length=5000, batch_size=1, kind=kind, seed=1)
+    assert np.array_equal(epoch_of(order, 3), epoch_of(order, 3))
+    for different in (epoch_of(order, 4), epoch_of(other, 3)):
+        assert (different == epoch_of(order, 3)).mean() < 0.01  # chance agrees on one in 5000
+
+
+def test_shuffle_quality_is_what_the_docstring_says():
+    n = 20 * BLOCK * WINDOW // 4
+    far = {kind: epoch_of(Order(length=n, batch_size=1, kind=kind)) for kind in KINDS}
+    for places in far.values():
+        assert np.abs(places - np.arange(n)).mean() / n == pytest.approx(1 / 3, abs=0.08)
+    gap = {kind: np.abs(np.diff(np.argsort(order))).mean() for kind, order in far.items()}
+    assert gap["global"] / n == pytest.approx(1 / 3, abs=0.01)
+    assert gap["blocks"] == pytest.approx(BLOCK * WINDOW / 3, rel=0.1)
+
+
+def test_blocks_read_few_places_at_a_time():
+    places = epoch_of(Order(length=100_000, batch_size=1, kind="blocks"))
+    assert len(np.unique(places[: BLOCK * WINDOW] // BLOCK)) in (WINDOW, WINDOW + 1)
+
+
+@given(st.integers(1, 500), st.sampled_from([1, 2, 4, 7]), st.booleans(), st.sampled_from(KINDS))
+def test_the_sequence_of_global_batches_is_the_same_for_every_world_size(length, world, drop, kind):
+    batch = 28  # divides by 1, 2, 4 and 7
+    if drop and length < batch:
+        return
+    fields = {"length": length, "batch_size": batch, "drop_last": drop, "kind": kind}
+    whole = Order(**fields).at(2, 0, Order(**fields).steps)
+    ranks = [Order(**fields, rank=r, world_size=world) for r in range(world)]
+    parts = [order.at(2, 0, order.steps) for order in ranks]
+    assert len({part.positions.shape for part in parts}) == 1
+    for field in range(3):
+        joined = np.concatenate([part[field] for part in parts], axis=1)
+        assert np.array_equal(joined, whole[field])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 200), st.sampled_from([1, 2, 4, 7]))
+def test_evaluation_counts_each_sample_once(length, world):
+    seen = np.concatenate(
+        [
+            part.positions[part.mask]
+            for rank in range(world)
+            for order in [
+                Order(
+                    length=length, batch_size=28, shuffle=False, drop_last=False,
+                    rank=rank, world_size=world,
+                )
+            ]
+            for part in [order.at(0, 0, order.steps)]
+        ]
+    )  # fmt: skip
+    assert np.array_equal(np.sort(seen), np.arange(length))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_can_be_asked_for_alone(kind):
+    order = Order(length=40_000, batch_size=10, kind=kind)
+    together = order.at(1, 1630, 20)
+    for step in range(20):
+        alone = order.at(1, 1630 + step)
+        assert np.array_equal(alone.positions[0], together.positions[step])
+        assert np.array_equal(alone.places[0], together.places[step])
+
+
+def test_training_drops_other_samples_in_each_epoch():
+    order = Order(length=103, batch_size=10)
+    left_out = [set(range(103)) - set(order.at(e, 0, 10).positions.ravel()) for e in range(5)]
+    assert all(len(out) == 3 for out in left_out)
+    assert len({tuple(sorted(out)) for out in left_out}) > 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 10, "world_size": 4}, "does not divide into 4 equal parts"),
+        ({"batch_size": 101}, "do not fill one batch"),
+        ({"batch_size": 10, "length": 0}, "selection is empty"),
+        ({"batch_size": 10, "rank": 1}, "rank 1 is not below world size 1"),
+        ({"batch_size": 10, "kind": "random"}, "choose 'global' or 'blocks'"),
+        ({"batch_size": 10, "seed": -1}, "seed -1"),
+    ],
+)
+def test_impossible_orders_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Order(**{"length": 100, **fields})
