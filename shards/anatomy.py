@@ -94,6 +94,8 @@ def units_for(valence: float, arousal: float, rng: np.random.Generator) -> Actio
     ease = _READINESS * rng.gamma(2.5, 0.4, len(NAMES))
     for _ in range(_STEPS):
         drive, slope = _drive(units)
+        if np.abs(goal - drive).max() < 1e-3:
+            break
         push = slope * ease
         step = np.linalg.solve(push @ slope.T + 1e-6 * np.eye(2), goal - drive)
         units = np.clip(units + push.T @ step, 0, 1)
@@ -213,7 +215,7 @@ class Identity:
         dark = skin[0] < 0.7
         hair = _HAIRS[rng.integers(3 if dark else len(_HAIRS))]
         grey = float(np.clip((age - 0.45) * 2.2 * rng.random() * 1.4, 0, 0.95))
-        styles = HAIR_STYLES[5:] if feminine else HAIR_STYLES[:5] + ("curly", "fringe", "wavy")
+        styles = HAIR_STYLES[5:] if feminine else (*HAIR_STYLES[:5], *HAIR_STYLES[-2:])
         makeup = float(rng.random() * 0.9) if feminine else 0.0
         lip = mix(mix(skin, (0.78, 0.30, 0.32), 0.5), (0.74, 0.12, 0.20), 0.75 * makeup**1.5)
         return cls(
@@ -403,9 +405,9 @@ def _eye(person: Identity, units: ActionUnits, side: int) -> Eye:
     squint = 0.30 * units.au6 + 0.12 * units.au9 + 0.10 * units.au4 + 0.08 * units.au12
     opened = 0.135 * size * (1 + 0.75 * units.au5) * (1 - 0.55 * squint)
     lower = 0.075 * size * (1 + 0.25 * units.au5) * (1 - 1.5 * squint)
-    shut_at = 0.035 * size  # a closed lid rests below the corners
-    lower = lower + (shut_at - lower) * units.au43
-    upper = opened + (-shut_at - opened) * units.au43
+    shut, shut_at = min(units.au43, 1.0), 0.035 * size  # a closed lid rests below the corners
+    lower = lower + (shut_at - lower) * shut
+    upper = opened + (-shut_at - opened) * shut
     centre = (side * 0.43 * person.eye_gap, 0.0)
     return Eye(side, centre, 0.205 * size**0.6, person.eye_tilt, float(upper), float(lower))
 
@@ -428,7 +430,7 @@ def _mouth(person: Identity, units: ActionUnits) -> Mouth:
     return Mouth(
         middle=0.955 * person.length - 0.03 * units.au17,
         half=0.345 * person.mouth_width + stretch - 0.06 * units.au26 * (1 - units.au20),
-        corner=-0.19 * units.au12 + 0.16 * units.au15 + 0.03 * units.au20 + 0.07 * units.au26,
+        corner=-0.19 * units.au12 + 0.125 * units.au15 + 0.03 * units.au20 + 0.06 * units.au26,
         raised=0.075 * units.au10 + 0.03 * units.au9 - 0.02 * units.au12,
         gap_up=0.6 * parted + 0.05 * units.au26 + 0.02 * units.au12,
         gap_down=parted + 0.27 * units.au26 - 0.035 * units.au17 * (1 - units.au26),

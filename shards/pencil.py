@@ -1,0 +1,203 @@
+"""The pencils: an artist before a canvas, with the few strokes that every part is made of.
+
+The only file that knows skia, the library of anti-aliased paths and gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import skia
+
+from shards.anatomy import RGB, ActionUnits, Geometry, Identity, mix
+from shards.scene import Camera, Scene
+
+WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+
+
+class Canvas:
+    """A square picture in the making; everything is drawn through a lens that may blur."""
+
+    def __init__(self, size: int, blur: float) -> None:
+        self.size = size
+        self.pixels = np.zeros((size, size, 4), np.uint8)
+        self._surface = skia.Surface(self.pixels)
+        self.skia = self._surface.getCanvas()
+        if blur > 0.2:  # pixels; less cannot be seen
+            lens = skia.Paint(ImageFilter=skia.ImageFilters.Blur(blur, blur))
+            self.skia.saveLayer(None, lens)
+
+    def flood(self, shader: Any) -> None:
+        self.skia.drawPaint(skia.Paint(Shader=shader))
+
+    def disc(self, x: float, y: float, radius: float, colour: int) -> None:
+        self.skia.drawCircle(x, y, radius, skia.Paint(AntiAlias=True, Color=colour))
+
+    @contextmanager
+    def mapped(self, matrix: np.ndarray) -> Iterator[None]:
+        """Draw in other units: `matrix` (2, 3) takes them to pixels."""
+        (a, b, c), (d, e, f) = matrix.tolist()
+        self.skia.save()
+        self.skia.concat(skia.Matrix.MakeAll(a, b, c, d, e, f, 0, 0, 1))
+        yield
+        self.skia.restore()
+
+    def finish(self) -> np.ndarray:
+        """(size, size, 3) uint8 RGB, a view."""
+        self.skia.restoreToCount(1)
+        self._surface.flushAndSubmit()
+        return self.pixels[..., :3]
+
+
+def argb(colour: Iterable[float], alpha: float = 1.0) -> int:
+    red, green, blue = (int(255 * min(max(v, 0.0), 1.0) + 0.5) for v in colour)
+    return int(255 * min(max(alpha, 0.0), 1.0) + 0.5) << 24 | red << 16 | green << 8 | blue
+
+
+def linear(start: Sequence[float], end: Sequence[float], *colours: int) -> Any:
+    """A gradient from one point to another."""
+    return skia.GradientShader.MakeLinear([skia.Point(*start), skia.Point(*end)], colours)
+
+
+def down(start: float, end: float, *colours: int) -> Any:
+    """A gradient down the face, from y = start to y = end."""
+    return linear((0, start), (0, end), *colours)
+
+
+def radial(
+    centre: Sequence[float], radius: float, colours: list[int], stops: list[float] | None = None
+) -> Any:
+    return skia.GradientShader.MakeRadial(skia.Point(*centre), radius, colours, stops)
+
+
+def moved(points: Any, across: float, down: float) -> np.ndarray:
+    return np.asarray(points, float) + np.array([across, down])
+
+
+def tapered(curves: np.ndarray, width: float) -> np.ndarray:
+    """Outlines of strokes, (..., n, 2), thick in the middle and thin at both ends."""
+    along = np.gradient(curves, axis=-2)
+    normal = along[..., ::-1] * (-1, 1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
+    thick = 0.15 + np.sin(np.linspace(0.05, 0.95, curves.shape[-2]) * np.pi)
+    half = 0.5 * width * thick[:, None] * normal
+    return np.concatenate([curves + half, (curves - half)[..., ::-1, :]], axis=-2)
+
+
+def _smooth(curves: np.ndarray, closed: bool) -> Any:
+    """One path of smooth (Catmull-Rom) curves through the points, (k, n, 2)."""
+    first, last = curves[:, :1], curves[:, -1:]
+    ends = [last, curves, curves[:, :2]] if closed else [first, curves, last]
+    around = np.concatenate(ends, axis=1)
+    bend = (around[:, 2:] - around[:, :-2]) / 6
+    start, end = around[:, 1:-2], around[:, 2:-1]
+    controls = np.concatenate([start + bend[:, :-1], end - bend[:, 1:], end], axis=2)
+    path = skia.Path()
+    for begin, numbers in zip(first[:, 0].tolist(), controls.tolist(), strict=True):
+        path.moveTo(*begin)
+        for six in numbers:
+            path.cubicTo(*six)
+        if closed:
+            path.close()
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Artist:
+    """Canvas, camera and sitter.
+
+    Points are in face units; the camera turns them, the canvas maps them to pixels. A shape is a
+    closed curve (n, 2), or several (k, n, 2), or a path made by `path`.
+    """
+
+    canvas: Any
+    camera: Camera
+    person: Identity
+    units: ActionUnits
+    face: Geometry
+    scene: Scene
+
+    def path(self, points: Any, lift: float = 0.0, closed: bool = True) -> Any:
+        seen = self.camera.turn(np.asarray(points, float), lift)
+        return _smooth(seen if seen.ndim == 3 else seen[None], closed)
+
+    def fill(
+        self, shape: Any, colour: RGB, alpha: float = 1.0, *, lift: float = 0.0, shader: Any = None
+    ) -> None:
+        path = shape if isinstance(shape, skia.Path) else self.path(shape, lift)
+        brush = skia.Paint(AntiAlias=True, Color=argb(colour, alpha))
+        if shader is not None:
+            brush.setShader(shader)
+        self.canvas.drawPath(path, brush)
+
+    def line(
+        self, curves: Any, width: float, colour: RGB, alpha: float = 1.0, lift: float = 0.0
+    ) -> None:
+        """A round-ended stroke along (n, 2) points, or several of one colour, (k, n, 2)."""
+        brush = skia.Paint(
+            AntiAlias=True,
+            Color=argb(colour, alpha),
+            Style=skia.Paint.kStroke_Style,
+            StrokeWidth=width,
+            StrokeCap=skia.Paint.kRound_Cap,
+            StrokeJoin=skia.Paint.kRound_Join,
+        )
+        self.canvas.drawPath(self.path(curves, lift, closed=False), brush)
+
+    def folds(self, curves: Any, depth: float, width: float = 0.02) -> None:
+        """Folds of skin, (k, n, 2): dark lines, thin at both ends, in a wide soft shadow."""
+        if depth > 0.04:
+            self.line(curves, 3.5 * width, self.shade(0.5), 0.16 * depth)
+            outlines = tapered(np.asarray(curves, float), width)
+            self.fill(outlines, self.shade(0.95), min(0.75 * depth, 0.8))
+
+    def glow(
+        self, x: float, y: float, radii: tuple[float, float], colour: RGB, alpha: float,
+        lift: float = 0.0,
+    ) -> None:  # fmt: skip
+        """A soft ellipse that fades to nothing at its rim."""
+        at = self.camera.turn(np.array([x, y]), lift).tolist()
+        fading = [argb(colour, alpha), argb(colour, 0.5 * alpha), argb(colour, 0.0)]
+        self.canvas.save()
+        self.canvas.translate(*at)
+        self.canvas.scale(*radii)
+        self.canvas.drawCircle(0, 0, 1, skia.Paint(Shader=radial((0, 0), 1.0, fading, [0, 0.5, 1])))
+        self.canvas.restore()
+
+    def dot(
+        self, x: float, y: float, radius: float, colour: RGB, alpha: float = 1.0, lift: float = 0.0
+    ) -> None:
+        at = self.camera.turn(np.array([x, y]), lift).tolist()
+        self.canvas.drawCircle(*at, radius, skia.Paint(AntiAlias=True, Color=argb(colour, alpha)))
+
+    def ball(self, x: float, y: float, radius: float, colours: list[RGB]) -> None:
+        """A disc shaded from its lower middle to its rim by three colours."""
+        right, low = self.camera.turn(np.array([x, y])).tolist()
+        tones = [argb(colour) for colour in colours]
+        shader = radial((right, low + radius / 3), 1.1 * radius, tones, [0.15, 0.65, 1])
+        self.canvas.drawCircle(right, low, radius, skia.Paint(AntiAlias=True, Shader=shader))
+
+    @contextmanager
+    def inside(self, shape: Any, lift: float = 0.0) -> Iterator[None]:
+        """Only what falls inside the shape is drawn."""
+        path = shape if isinstance(shape, skia.Path) else self.path(shape, lift)
+        self.canvas.save()
+        self.canvas.clipPath(path, True)
+        yield
+        self.canvas.restore()
+
+    def shade(self, amount: float) -> RGB:
+        """The skin in shadow: darker, and redder than a plain multiple."""
+        red, green, blue = self.person.skin
+        return mix(self.person.skin, (0.55 * red, 0.36 * green, 0.32 * blue), amount)
+
+    def shine(self, amount: float) -> RGB:
+        return mix(self.person.skin, (1.0, 0.95, 0.88), amount)
+
+    def strands(self) -> np.random.Generator:
+        """Randomness that belongs to the person and not to the picture."""
+        return np.random.default_rng(self.person.grain)
