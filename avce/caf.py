@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from avce.config import Config
+from avce.gather import world_size
 from avce.losses import RegressionLoss
 from avce.methods import Method, supervised_loss
 from avce.models import AVModel, LinearRegressor, build_encoder, kaiming
@@ -27,7 +28,8 @@ class CAFCompressor(nn.Module):
     def __init__(self, channels: int, pool: int | None, dropout: float = 0.5) -> None:
         super().__init__()
         self.pool = nn.Identity() if pool is None else nn.AdaptiveAvgPool2d(pool)
-        self.fc1, self.fc2 = nn.Linear(channels * (pool or 1) ** 2, 64), nn.Linear(64, 8)
+        self.width = channels * (pool or 1) ** 2
+        self.fc1, self.fc2 = nn.Linear(self.width, 64), nn.Linear(64, 8)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b 8"]:
@@ -36,12 +38,13 @@ class CAFCompressor(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Features to R^16: FC 64 (no activation), FC 32, dropout, ReLU, FC 16; 592,496 parameters."""
+    """Pooled features to R^16: FC 64 (no activation), FC 32, dropout, ReLU, FC 16; 592,496
+    parameters on AlexNet."""
 
-    def __init__(self, channels: int, pool: int | None, dropout: float = 0.2) -> None:
+    def __init__(self, pool: nn.Module, width: int, dropout: float = 0.2) -> None:
         super().__init__()
-        self.pool = nn.Identity() if pool is None else nn.AdaptiveAvgPool2d(pool)
-        self.fc1 = nn.Linear(channels * (pool or 1) ** 2, 64)
+        self.pool = pool
+        self.fc1 = nn.Linear(width, 64)
         self.fc2, self.fc3 = nn.Linear(64, 32), nn.Linear(32, 16)
         self.dropout = nn.Dropout(dropout)
 
@@ -173,9 +176,12 @@ class CAF(Method):
 
     def __init__(self, model: AVModel, config: Config) -> None:
         super().__init__(model, config)
-        _, channels, pool = build_encoder(config.encoder)
         self.supervised: RegressionLoss = supervised_loss(config)
-        self.discriminator = Discriminator(channels, pool, dropout=0.4 * config.dropout)
+        compressor = model.get_submodule("compressor")
+        assert isinstance(compressor, CAFCompressor)
+        self.discriminator = Discriminator(
+            compressor.pool, compressor.width, dropout=0.4 * config.dropout
+        )  # 0.2 beside the regressor's 0.5
         self.register_buffer("multiplier", torch.zeros(()))
         self.register_buffer("skipped", torch.zeros((), dtype=torch.int64))
         self.phases = {
@@ -208,13 +214,13 @@ class CAF(Method):
     def _discriminated(self, image: Tensor, strong: Tensor, weak: Tensor) -> Tensor:
         length = len(strong) // 2 * 2  # the mirrored index needs an even number
         if length == 0:
-            return self._skip(image)
+            return self._skip(self.discriminator)
         rows = torch.cat([strong[:length], weak[:length]])
         with torch.no_grad():
             features = self.model.encoder(image[rows])
         output = self.discriminator(features).float()
         if not bool(torch.isfinite(output).all()):
-            return self._skip(image)
+            return self._skip(self.discriminator)
         with torch.autocast(image.device.type, enabled=False):
             return self._lagrangian(output[:length], output[length:])
 
@@ -239,17 +245,20 @@ class CAF(Method):
 
     def _deceived(self, weak: Tensor) -> Tensor:
         if len(weak) == 0:
-            return self._skip(weak)
+            return self._skip(self.model.encoder)
         self.discriminator.requires_grad_(False)
         try:
             output = self.discriminator(self.model.encoder(weak)).float()
         finally:
             self.discriminator.requires_grad_(True)
         if not bool(torch.isfinite(output).all()):
-            return self._skip(weak)
+            return self._skip(self.model.encoder)
         return -self.config.caf_adversarial * output.mean()
 
-    def _skip(self, like: Tensor) -> Tensor:
-        """A loss of 0 that reaches no parameter, so that the optimiser changes nothing."""
+    def _skip(self, trained: nn.Module) -> Tensor:
+        """A loss of 0. Alone, it reaches no parameter and the optimiser changes nothing; beside
+        other ranks it reaches those of `trained`, or their gradients would wait for ours."""
         self.skipped += 1
-        return torch.zeros((), device=like.device, requires_grad=True)
+        if world_size() == 1:
+            return torch.zeros((), device=self.skipped.device, requires_grad=True)
+        return torch.stack([0 * p.sum() for p in trained.parameters()]).sum()

@@ -158,8 +158,7 @@ class Config:
         for name, given in values.items():
             kind = _kind(name)
             value: Any = tuple(given) if isinstance(given, list) else given
-            if not _fits(value, kind):
-                raise ValueError(f"{name} is {value!r}, but the field holds {_describe(kind)}")
+            _check_choice(name, value, kind)
             typed[name] = float(value) if kind is float else value
         return cls(**typed)
 
@@ -179,7 +178,9 @@ def with_settings(config: Config, settings: Iterable[str]) -> Config:
         if not separator:
             raise ValueError(f"setting {setting!r} has no '='; write name=value, such as lr=1e-3")
         name = name.strip()
-        changes[name] = _parse(name, text.strip(), _kind(name))
+        value = _parse(name, text.strip(), _kind(name))
+        _check_choice(name, value, _kind(name))
+        changes[name] = value
     return replace(config, **changes)
 
 
@@ -205,7 +206,7 @@ def _near(name: str, known: Iterable[str]) -> str:
 def _parse(name: str, text: str, kind: Any) -> Any:
     try:
         if get_origin(kind) is Literal:
-            return text  # checked against its choices by __post_init__
+            return text  # the caller checks it against its choices
         if get_origin(kind) is tuple:
             inner = get_args(kind)[0]
             return tuple(inner(part) for part in text.strip("()[]").split(",") if part.strip())
@@ -222,8 +223,11 @@ def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if get_origin(kind) is tuple:
-        inner = get_args(kind)[0]
-        return isinstance(value, tuple) and all(_fits(part, inner) for part in value)
+        if not isinstance(value, tuple):
+            return False
+        inner, *rest = get_args(kind)
+        right_length = rest == [Ellipsis] or len(value) == 1 + len(rest)
+        return right_length and all(_fits(part, inner) for part in value)
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is kind
@@ -233,7 +237,9 @@ def _describe(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
     if get_origin(kind) is tuple:
-        return f"{get_args(kind)[0].__name__} values joined by commas"
+        inner, *rest = get_args(kind)
+        count = "any number of" if rest == [Ellipsis] else len(rest) + 1
+        return f"{count} {inner.__name__} values joined by commas"
     return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
 
 
@@ -258,8 +264,6 @@ def _check_ranges(config: Config) -> None:
         raise ValueError(f"keep is {config.keep}; it is a share of the pairs, in (0, 1]")
     if not 0 <= config.audit <= 1:
         raise ValueError(f"audit is {config.audit}; it is a share of the rows, in [0, 1]")
-    if len(config.betas) != 2:
-        raise ValueError(f"betas is {config.betas}; Adam takes two, such as 0.5,0.9")
 
 
 def _check_agreement(config: Config) -> None:

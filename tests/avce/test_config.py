@@ -1,0 +1,102 @@
+"""Settings are typed, reading is strict, recipes agree with themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from avce.config import RECIPES, Config, recipe, with_settings
+
+
+def test_settings_take_the_type_of_their_field():
+    changed = with_settings(
+        Config(),
+        [
+            "lr=1e-3",
+            "epochs=3",
+            "gather=true",
+            "milestones=10,20",
+            "mining=hard_select",
+            "betas=0,1",
+        ],
+    )
+    assert (changed.lr, changed.epochs, changed.gather) == (1e-3, 3, True)
+    assert (changed.milestones, changed.mining) == ((10, 20), "hard_select")
+    assert changed.betas == (0.0, 1.0)
+    assert with_settings(changed, ["milestones="]).milestones == ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("learning_rate=1", "no field 'learning_rate'"),
+        ("temprature=1", "did you mean temperature"),
+        ("lr", "no '='"),
+        ("epochs=2.5", "a whole number"),
+        ("gather=perhaps", "true or false"),
+        ("norm=layer", "one of batch, none"),
+        ("keep=0", r"\(0, 1\]"),
+        ("lr=0", "above 0"),
+        ("betas=0.9", "2 float values"),
+        ("mining=hard_weight", "batch_all"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(setting, said):
+    with pytest.raises(ValueError, match=said) as error:
+        with_settings(Config(), [setting])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_survive_json(name):
+    written = json.dumps(RECIPES[name].to_dict())
+    assert Config.from_dict(json.loads(written)) == RECIPES[name]
+
+
+def test_reading_is_strict():
+    with pytest.raises(ValueError, match="no field 'lrr'"):
+        Config.from_dict({"lrr": 1e-3})
+    with pytest.raises(ValueError, match="epochs is '3'"):
+        Config.from_dict({"epochs": "3"})
+    with pytest.raises(ValueError, match="gather is 1"):
+        Config.from_dict({"gather": 1})
+    assert Config.from_dict({"lr": 1}).lr == 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["formula=barlow_twins", "negatives=batch"], "has no meaning"),
+        (["sign_broadcast=true", "negatives=batch"], "sign_broadcast"),
+        (["task=expression", "sign_weight=0.05"], "sign_weight=0"),
+        (["method=caf", "task=expression"], "task=va"),
+        (["stack=classifier", "encoder=resnet18"], "has none"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(settings, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        with_settings(Config(), settings)
+
+
+def test_an_unknown_recipe_names_near_ones():
+    with pytest.raises(ValueError, match="avce_hard_select"):
+        recipe("avce_hard_selct")
+    assert recipe("paper") is RECIPES["paper"]
+
+
+def test_presets_are_the_columns_of_the_differences_table():
+    paper, polar, authors = RECIPES["paper"], RECIPES["polar"], RECIPES["authors"]
+    assert (paper.norm, paper.angle, paper.intensity_weight) == ("batch", "exact", 0)
+    assert polar.intensity_weight == 0.8
+    assert (authors.norm, authors.angle, authors.sign_weight) == ("none", "authors_halfcos", 0.05)
+    assert (authors.reduction, authors.contrast_weight) == ("sum", 1e-4)
+    assert (authors.moments, authors.eval_moments) == ("authors_loss", "authors_eval")
+
+
+def test_reading_recipes_does_not_wait_for_torch():
+    program = "import sys; from avce import RECIPES; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
