@@ -1,0 +1,59 @@
+# `just demo` and `just test` are all a newcomer needs; each sets up what it uses.
+
+python := env("PYTHON", "python3")
+bin := ".venv/bin"
+
+# List the recipes.
+_default:
+    @just --list
+
+# Make .venv with the versions of constraints.txt; does nothing while they are unchanged.
+setup:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    wanted=$(cat constraints.txt pyproject.toml | sha256sum | cut -d' ' -f1)
+    if [ -x {{bin}}/python ] && [ "$(cat .venv/.setup 2>/dev/null)" = "$wanted" ]; then exit 0; fi
+    {{python}} -c 'import sys; sys.exit("AVCE needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: PYTHON=python3.12 just setup" if sys.version_info < (3, 11) else 0)'
+    echo "setting up .venv (PyTorch, DALI and friends: some minutes, about 8 GB)"
+    [ -x {{bin}}/python ] || {{python}} -m venv .venv
+    {{bin}}/python -m pip install --quiet --upgrade pip
+    {{bin}}/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+    echo "$wanted" > .venv/.setup
+
+# Draw faces, make shards, train on them from scratch and evaluate on people never seen (about 6 minutes).
+demo seed="0": setup
+    {{bin}}/python cli.py cartoon affectnet --level easy --n 2400 --seed {{seed}} --out data/demo/raw-{{seed}}
+    {{bin}}/python cli.py shard affectnet --raw data/demo/raw-{{seed}} --out data/demo/shards-{{seed}} --size 112
+    {{bin}}/accelerate launch cli.py train --recipe demo --shards data/demo/shards-{{seed}} --set seed={{seed}}
+    {{bin}}/python cli.py eval --split val
+
+# Run the tests.
+test *args: setup
+    {{bin}}/python -m pytest -q {{args}}
+
+# Lint, format, types and the floor plan.
+check: setup
+    {{bin}}/ruff check .
+    {{bin}}/ruff format --check .
+    {{bin}}/pyright
+    {{bin}}/python -m pytest -q tests/test_floor_plan.py
+
+# Format the code.
+format: setup
+    {{bin}}/ruff check --fix .
+    {{bin}}/ruff format .
+
+# Run one benchmark: layers, step, feed or shard.
+bench name *args: setup
+    {{bin}}/python benchmarks/{{name}}.py {{args}}
+
+# Rewrite constraints.txt from the newest versions that pyproject.toml admits.
+lock:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    folder=$(mktemp -d)
+    {{python}} -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --editable ".[dev]"
+    { sed -n '/^#/p' constraints.txt; echo; "$folder/bin/python" -m pip freeze --exclude-editable; } > constraints.txt.part
+    mv constraints.txt.part constraints.txt
+    rm -r "$folder"

@@ -1,0 +1,110 @@
+"""The floor plan of CONTRIBUTING.md as data, checked on the source with `ast`."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = {"shards": set(), "pipelines": {"shards"}, "avce": set()}  # room -> rooms it may import
+DOORS = {  # library -> the only files that import it
+    "accelerate": {"avce/trainer.py", "avce/evaluate.py"},
+    "av": {"shards/video.py", "shards/layouts.py", "avce/footage.py"},
+    "cvxpy": {"avce/layers/"},
+    "cvxpylayers": {"avce/layers/"},
+    "ecos": {"avce/layers/"},
+    "joblib": {"shards/"},
+    "matplotlib": {"avce/figures.py", "avce/maps.py"},
+    "nvidia": {"pipelines/decode.py", "pipelines/loader.py"},
+    "PIL": {"shards/", "avce/predict.py", "avce/report.py", "avce/figures.py"},
+    "pyarrow": {"shards/", "avce/predict.py", "avce/evaluate.py", "avce/report.py"},
+    "rich": {"cli.py"},
+    "skia": {"shards/pencil.py"},
+    "timm": {"avce/models.py"},
+    "torchvision": {"avce/models.py"},
+    "typer": {"cli.py"},
+    "webdataset": set(),  # users read our shards with it, and so do the tests
+}
+SHELVES = (  # inside avce a file imports only from a lower shelf
+    {"config", "metrics", "layers", "similarity", "miners", "gather"},
+    {"losses", "models"},
+    {"methods", "caf", "released"},
+    {"checkpoint", "evaluate", "journal"},
+    {"trainer"},
+    {"report", "figures", "predict", "export", "tables"},
+)
+BANNED = ("utils", "helpers", "common", "misc")
+SOURCES = sorted([*(p for room in ROOMS for p in (ROOT / room).rglob("*.py")), ROOT / "cli.py"])
+
+
+def imported(source: str, package: tuple[str, ...] = ()) -> set[str]:
+    """Every module a source text imports, lazily or not, relative imports made absolute."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *([node.module] if node.module else [])))
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def imports(file: Path) -> set[str]:
+    return imported(file.read_text(), file.relative_to(ROOT).parent.parts)
+
+
+def name(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_their_neighbours(room):
+    forbidden = set(ROOMS) - ROOMS[room] - {room} | {"cli"}
+    for file in (ROOT / room).rglob("*.py"):
+        met = {module.split(".")[0] for module in imports(file)}
+        assert not met & forbidden, f"{name(file)} imports {met & forbidden}"
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_only_its_doors_import(library):
+    for file in SOURCES:
+        if any(m == library or m.startswith(f"{library}.") for m in imports(file)):
+            doors = DOORS[library]
+            assert name(file) in doors or any(
+                door.endswith("/") and name(file).startswith(door) for door in doors
+            ), f"{name(file)} imports {library}; its doors are {sorted(doors)}"
+
+
+def shelf(module: str) -> int | None:
+    return next((i for i, shelf in enumerate(SHELVES) if module in shelf), None)
+
+
+def test_avce_imports_downwards():
+    for file in (ROOT / "avce").rglob("*.py"):
+        own = file.relative_to(ROOT / "avce").parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        assert shelf(own) is not None, f"avce/{own} stands on no shelf; add it to SHELVES"
+        for module in imports(file):
+            parts = module.split(".")
+            if parts[0] == "avce" and len(parts) > 1 and parts[1] != own:
+                other = shelf(parts[1])
+                if other is not None:
+                    assert other <= shelf(own), f"{name(file)} imports avce.{parts[1]} upwards"
+
+
+def test_no_room_is_a_drawer():
+    for file in SOURCES:
+        assert not any(word in file.stem for word in BANNED), f"{name(file)}: name its concept"
+
+
+def test_a_lazy_or_relative_import_is_seen():
+    source = "def f():\n    from ..order import plan\n    import nvidia.dali as d\n"
+    assert imported(source, ("pipelines", "deep")) == {
+        "pipelines.order",
+        "pipelines.order.plan",
+        "nvidia.dali",
+    }
