@@ -1,0 +1,219 @@
+"""The plan of a run: which samples go into which shard in which order, on disk, before any is read.
+
+Samples stream from the reader into a spill file and from there, shuffled, into the plan: an Arrow
+file with one batch a shard. Memory holds a few bytes a sample (its split, its place), not labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from shards.findings import Findings
+from shards.sample import SPLITS, Sample
+from shards.writer import PLANNED, planned_rows
+
+_BATCH = 4096  # rows of the spill file
+_GROUP = 32_768  # rows shuffled in memory at a time: 30 MB with landmarks
+_FEWEST, _MOST, _WANTED = 500, 4096, 64  # samples a shard, and shards where there are enough
+_BYTES = 128 << 20  # of a shard, roughly
+
+SPILLED = PLANNED.append(pa.field("source_bytes", pa.int64(), nullable=False))
+
+
+class Plan(NamedTuple):
+    """Where the plan lies and what it says."""
+
+    path: Path
+    shards: tuple[int, ...]  # samples in each
+    digest: str  # of everything that decides the bytes of the shards
+    listing: str  # hash of the sources' names and sizes
+
+    def rows(self, number: int) -> pa.RecordBatch:
+        """The planned rows of a shard."""
+        with pa.OSFile(str(self.path)) as file:
+            return pa.ipc.open_file(file).get_batch(number)
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each shard."""
+        return [f"{number:05d}.tar" for number in range(len(self.shards))]
+
+    @property
+    def first_rows(self) -> list[int]:
+        """First row of each shard where no sample is rejected."""
+        return np.cumsum([0, *self.shards])[:-1].tolist()
+
+
+class _Spill(NamedTuple):
+    """What was learned while the samples went by."""
+
+    path: Path
+    splits: np.ndarray  # int8 (n,)
+    keys: np.ndarray  # int64 (n,), hashes
+    bytes: int
+    listing: str
+
+
+def make_plan(
+    samples: Iterable[Sample],
+    root: Path,
+    path: Path,
+    findings: Findings,
+    *,
+    seed: int,
+    samples_per_shard: int | None,
+    stored_bytes: int | None,
+    choices: dict[str, Any],
+) -> Plan:
+    """Spill, shuffle and cut the stream of `samples` into the file `path`.
+
+    Each shard holds one split, so that people without the index can read a split by its tars; a
+    split is shuffled as a whole by `seed` and dealt in equal parts. Files that are missing or empty
+    are left out here. `stored_bytes` is the size of a stored image where it is known beforehand,
+    `choices` are the options that decide bytes.
+
+    Raises ValueError where nothing is left, or a key comes twice.
+    """
+    spill = _spill(samples, root, path.with_suffix(".spill"), findings)
+    try:
+        if not len(spill.splits):
+            return Plan(path, (), "", spill.listing)
+        _refuse_repeated(spill)
+        each = stored_bytes or max(spill.bytes // len(spill.splits), 1)
+        most = samples_per_shard or _samples_per_shard(len(spill.splits), each)
+        order = list(_deal(spill.splits, most, seed))
+        digest = hashlib.sha256(json.dumps(choices, sort_keys=True).encode())
+        for rows in _write(spill, order, path):
+            digest.update(rows.serialize())
+    finally:
+        spill.path.unlink(missing_ok=True)
+    return Plan(path, tuple(len(part) for part in order), digest.hexdigest(), spill.listing)
+
+
+def _spill(samples: Iterable[Sample], root: Path, path: Path, findings: Findings) -> _Spill:
+    splits, keys, total = [np.zeros(0, np.int8)], [np.zeros(0, np.int64)], 0
+    listing = hashlib.sha256()
+    sizes = _Sizes(root, findings)
+    stream = iter(samples)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SPILLED) as sink:
+        while chunk := list(islice(stream, _BATCH)):
+            found = [(sample, size) for sample in chunk if (size := sizes.of(sample))]
+            if not found:
+                continue
+            kept = [sample for sample, _ in found]
+            counts = pa.array([size for _, size in found], pa.int64())
+            rows = planned_rows(kept)
+            sink.write_batch(pa.RecordBatch.from_arrays([*rows.columns, counts], schema=SPILLED))
+            splits.append(np.array([SPLITS.index(sample.split) for sample in kept], np.int8))
+            keys.append(np.array([hash(sample.key) for sample in kept], np.int64))
+            total += sum(size for _, size in found)
+            listing.update("".join(f"{s.original_path}\t{n}\n" for s, n in found).encode())
+    return _Spill(path, np.concatenate(splits), np.concatenate(keys), total, listing.hexdigest())
+
+
+class _Sizes:
+    """Size of each source file, asked once for all frames of a video."""
+
+    def __init__(self, root: Path, findings: Findings) -> None:
+        self.root, self.findings = root, findings
+        self._last: tuple[str, int] = ("", 0)
+
+    def of(self, sample: Sample) -> int:
+        """Bytes, or 0 for a file that has to be left out."""
+        path, size = self._last
+        if path != sample.original_path:
+            size = self._ask(sample.original_path)
+            self._last = (sample.original_path, size)
+        if size <= 0:
+            self.findings.skip("empty file" if size == 0 else "missing file", sample.original_path)
+        return max(size, 0)
+
+    def _ask(self, path: str) -> int:
+        try:
+            return (self.root / path).stat().st_size
+        except FileNotFoundError:
+            return -1
+
+
+def _refuse_repeated(spill: _Spill) -> None:
+    """Two samples under one key overwrite each other for every reader of the tar."""
+    hashes, counts = np.unique(spill.keys, return_counts=True)
+    suspects = set(hashes[counts > 1].tolist())
+    seen: dict[str, str] = {}
+    for rows in _batches(spill.path) if suspects else ():
+        pairs = rows.select(["sample_key", "original_path"]).to_pylist()
+        for key, path in (pair.values() for pair in pairs):
+            if hash(key) in suspects and key in seen:
+                raise ValueError(
+                    f"key {key!r} comes twice, for {seen[key]} and {path}; keep one of the two"
+                )
+            if hash(key) in suspects:
+                seen[key] = path
+
+
+def _samples_per_shard(n: int, each: int) -> int:
+    """About 64 shards of at least 500 samples and at most 4,096 or 128 MiB."""
+    return max(1, min(_MOST, max(_FEWEST, n // _WANTED), _BYTES // each))
+
+
+def _deal(splits: np.ndarray, most: int, seed: int) -> Iterator[np.ndarray]:
+    """Positions in the spill for each shard."""
+    for code in range(len(SPLITS)):
+        members = np.flatnonzero(splits == code)
+        if len(members):
+            shuffled = np.random.default_rng([seed, code]).permutation(members)
+            yield from np.array_split(shuffled, -(-len(members) // most))
+
+
+def _write(spill: _Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.RecordBatch]:
+    """Write the plan, one batch a shard, going through the spill once for each group of shards."""
+    place = np.empty(len(spill.splits), np.int64)
+    place[np.concatenate(order)] = np.arange(len(place))
+    part = path.with_suffix(".part")
+    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, SPILLED) as sink:
+        start = 0
+        for group in _groups([len(part) for part in order]):
+            rows = _gather(spill.path, place, start, start + sum(group))
+            start += sum(group)
+            first = 0
+            for size in group:
+                batch = rows.take(pa.array(np.arange(first, first + size)))
+                sink.write_batch(batch)
+                yield batch
+                first += size
+    part.replace(path)
+
+
+def _groups(sizes: list[int]) -> Iterator[list[int]]:
+    group: list[int] = []
+    for size in sizes:
+        if group and sum(group) + size > _GROUP:
+            yield group
+            group = []
+        group.append(size)
+    yield group
+
+
+def _gather(path: Path, place: np.ndarray, start: int, stop: int) -> pa.RecordBatch:
+    """The rows whose places are start..stop, in the order of their places."""
+    pieces, places, first = [], [], 0
+    for rows in _batches(path):
+        wanted = place[first : first + rows.num_rows]
+        first += rows.num_rows
+        chosen = np.flatnonzero((wanted >= start) & (wanted < stop))
+        pieces.append(rows.take(pa.array(chosen)))
+        places.append(wanted[chosen])
+    return pa.concat_batches(pieces).take(pa.array(np.argsort(np.concatenate(places))))
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    with pa.OSFile(str(path)) as file:
+        yield from pa.ipc.open_stream(file)

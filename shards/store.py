@@ -1,0 +1,163 @@
+"""Where shards end up: a local folder, or any fsspec address such as s3://bucket/folder.
+
+Files are always written locally first. In a local folder they are then in place already; elsewhere
+`publish` uploads them, which object stores do whole or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+WORK = ".work"  # plan, completion markers and lock, removed at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An output: `local` is where files are written, `url` where they go, if elsewhere."""
+
+    local: Path
+    url: str | None = None
+
+    @classmethod
+    def at(cls, out: str | os.PathLike[str]) -> Store:
+        """A store for a folder or an address with a scheme."""
+        text = str(out)
+        if "://" not in text:
+            return cls(Path(out))
+        name = "shards-" + sha256(text.encode()).hexdigest()[:16]
+        return cls(Path(tempfile.gettempdir()) / name, text.rstrip("/"))
+
+    @property
+    def work(self) -> Path:
+        """Local folder for what is needed only while the run goes on."""
+        return self.local / WORK
+
+    def __str__(self) -> str:
+        return self.url or str(self.local)
+
+    def publish(self, *names: str) -> None:
+        """Upload files in this order and forget the local copies."""
+        if self.url is None:
+            return
+        files = _files(self.url)
+        for name in names:
+            files.put_file(str(self.local / name), f"{self.url}/{name}")
+            (self.local / name).unlink()
+
+    def fetch(self, name: str) -> Path:
+        """A local copy of a published file."""
+        path = self.local / name
+        if self.url is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _files(self.url).get_file(f"{self.url}/{name}", str(path))
+        return path
+
+    def sizes(self) -> dict[str, int]:
+        """Name to size of every finished file at the top and in the work folder."""
+        return self._sizes("") | self._sizes(f"{WORK}/")
+
+    def _sizes(self, start: str) -> dict[str, int]:
+        if self.url is None:
+            folder = self.local / start
+            found = os.scandir(folder) if folder.is_dir() else iter(())
+            return {start + e.name: e.stat().st_size for e in found if e.is_file()}
+        files = _files(self.url)
+        try:
+            listed = files.ls(f"{self.url}/{start}", detail=True, refresh=True)
+        except FileNotFoundError:
+            return {}
+        return {
+            start + entry["name"].rsplit("/", 1)[1]: entry["size"]
+            for entry in listed
+            if entry["type"] == "file"
+        }
+
+    def remove(self, names: list[str]) -> None:
+        """Remove files, the promise (labels.arrow) first."""
+        for name in sorted(names, key=lambda name: name != "labels.arrow"):
+            if self.url is not None:
+                _files(self.url).rm_file(f"{self.url}/{name}")
+            (self.local / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self, part: tuple[int, int] | None) -> Iterator[None]:
+        """Be the only run on this output, or the only one for its part.
+
+        The lock is the operating system's, so that of a killed run is gone with it; the file says
+        who holds it. Raises OSError naming the holder.
+        """
+        self.work.mkdir(parents=True, exist_ok=True)
+        with _lock(self, "lock", shared=part is not None):
+            if part is None:
+                yield
+                return
+            with _lock(self, f"lock-{part[0]}-of-{part[1]}", shared=False):
+                yield
+
+    def clean(self) -> None:
+        """Remove the work folder, and the local copies of what was uploaded."""
+        if self.url is not None:
+            self.remove(list(self._sizes(f"{WORK}/")))
+        shutil.rmtree(self.local if self.url else self.work, ignore_errors=True)
+
+
+def _files(url: str) -> Any:
+    """The file system of an address."""
+    try:
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(url)[0]
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f"{url} cannot be written to ({error}); install the extra for it, for S3 "
+            "`pip install avce[s3]`"
+        ) from None
+
+
+@contextmanager
+def _lock(store: Store, name: str, *, shared: bool) -> Iterator[None]:
+    path = store.work / name
+    while True:
+        with open(path, "a+") as file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except OSError:
+                raise OSError(_held_by(store, path)) from None
+            if not _is_still(path, file.fileno()):
+                continue  # its last holder removed it just now
+            file.truncate(0)
+            json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
+            file.flush()
+            try:
+                yield
+            finally:
+                if not shared:
+                    path.unlink(missing_ok=True)
+            return
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _held_by(store: Store, path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        who = f"process {holder['pid']} on {holder['host']}"
+    except (OSError, ValueError, KeyError):
+        who = "another process"
+    return f"{store} is being written by {who}; wait for it, or choose another --out"
