@@ -1,0 +1,218 @@
+"""From encoded bytes to normalised pixels: `Augment`, its random draws, and the DALI graph.
+
+The graph is: decode straight into the crop, flip, and one affine map per image and channel that is
+brightness, contrast and normalisation at once. On a CPU the decoder takes two thirds of the time
+and the rest is one pass over the pixels. A resize would cost more than all of that, so none is done
+where the stored size fits (256 stored, 224 wanted).
+
+Random numbers do not come from DALI. They are a function of (seed, epoch, place in the epoch),
+drawn here and fed beside the images: a resumed run, or one on other ranks, sees the same pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import nvidia.dali.fn as fn
+import nvidia.dali.types as types
+from nvidia.dali.pipeline import Pipeline
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255  # ImageNet, RGB
+STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of grey, ITU-R BT.601
+CROP = 224 / 256  # of the stored side; the rest is the room in which training crops move
+GREY = 128.0  # what contrast turns about
+_NUMBERS = 8  # random numbers kept per sample: two turns of Philox's counter
+
+Draw = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What training does to an image; the defaults are the paper's.
+
+    The paper lists colour jitter too, but calls it with torchvision's default arguments, which are
+    the identity: hence the zeros. A strength s draws a factor from [max(0, 1 - s), 1 + s].
+    Factors are applied as one affine map and are not clipped to [0, 255] in between.
+    """
+
+    flip: float = 0.5  # probability; a mirrored face keeps its valence and arousal
+    crop: bool = True  # at a random place; False: the centre
+    brightness: float = 0.0
+    contrast: float = 0.0  # about mid-grey
+    saturation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip {self.flip} is a probability; choose it in [0, 1]")
+        for name in ("brightness", "contrast", "saturation"):
+            if (strength := getattr(self, name)) < 0:
+                raise ValueError(f"{name} {strength} is a strength; choose 0 (off) or more")
+
+
+EVALUATION = Augment(flip=0.0, crop=False)
+
+
+class Draws(NamedTuple):
+    """The random numbers of some samples, first axis the sample."""
+
+    crop: np.ndarray  # float32 (n, 2): x, y in [0, 1)
+    flip: np.ndarray  # bool (n,)
+    brightness: np.ndarray  # float32 (n,), a factor; also the next two
+    contrast: np.ndarray
+    saturation: np.ndarray
+
+
+def draw(augment: Augment, seed: int, epoch: int, place: int, n: int) -> Draws:
+    """The draws of `n` samples from `place` of the epoch on, the same however they are split up."""
+    bits = np.random.Philox(key=[seed, epoch], counter=[place * (_NUMBERS // 4), 0, 0, 0])
+    u = np.random.Generator(bits).random((n, _NUMBERS))
+    crop = u[:, :2] if augment.crop else np.full((n, 2), 0.5)
+    factors = [
+        _factor(u[:, 3 + i], strength)
+        for i, strength in enumerate((augment.brightness, augment.contrast, augment.saturation))
+    ]
+    return Draws(crop.astype(np.float32), u[:, 2] < augment.flip, *factors)
+
+
+def _factor(u: np.ndarray, strength: float) -> np.ndarray:
+    low = max(0.0, 1 - strength)
+    return (low + u * (1 + strength - low)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a stored image becomes `size` x `size` pixels.
+
+    `stored` is the side all stored images share, or None where they differ. Then each is resized
+    (shorter side to size * 256 / 224) before the crop, the dear way.
+    """
+
+    size: int
+    stored: int | None
+
+    @property
+    def crop(self) -> int:
+        """Side in pixels of what is cut out of the stored (or resized) image."""
+        if self.stored is None or self.stored == self.size:
+            return self.size
+        crop = round(self.stored * CROP)
+        return self.size if abs(crop - self.size) <= 1 else crop  # not a resize by one pixel
+
+    @property
+    def room(self) -> int | None:
+        """Pixels by which the crop can move, None where it depends on the image."""
+        return None if self.stored is None else self.stored - self.crop
+
+
+def geometry(width: np.ndarray, height: np.ndarray, size: int) -> Geometry:
+    """The cheapest way from images of these sizes to `size`; stored size == size is untouched."""
+    sides = {int(f(side)) for side in (width, height) for f in (np.min, np.max)}
+    return Geometry(size, sides.pop() if len(sides) == 1 else None)
+
+
+def inputs(draws: Draws, geometry: Geometry) -> Draw:
+    """What is fed to the graph beside the images: x, y of the crop, flip, mean and std.
+
+    Brightness b and contrast c about 128 make b c p + 128 (1 - c) of a pixel p; normalising that by
+    mean and std is normalising p by (mean - 128 (1 - c)) / (b c) and std / (b c).
+    """
+    crop = draws.crop
+    if (room := geometry.room) is not None:  # each of the room + 1 whole pixels equally likely
+        crop = np.floor(crop * (room + 1)) / max(room, 1)
+    gain = np.maximum(draws.brightness * draws.contrast, 1e-6)[:, None]  # black, not infinite
+    offset = GREY * (1 - draws.contrast[:, None])
+    x, y = np.ascontiguousarray(crop.astype(np.float32).T)
+    return x, y, draws.flip.astype(np.int32), (MEAN - offset) / gain, STD / gain
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The DALI graph of one rank: `over_plan` for shards, `over_bytes` for images in memory."""
+
+    geometry: Geometry
+    batch_size: int
+    threads: int
+    device: int | None = None  # a GPU's number, or None for the CPU
+    prefetch: int = 2  # batches decoded ahead
+
+    def over_plan(
+        self, tars: Sequence[str], plans: Sequence[str], numbers: Iterable[Draw]
+    ) -> Pipeline:
+        """A built pipeline that follows the lines of `plans`, each a planned `.idx` of its tar.
+
+        `numbers` yields `inputs` batch by batch; its end is the pipeline's end. The plans may be
+        deleted afterwards. Gives (image, row): row is the int64 that each KEY.row holds.
+        """
+        pipeline = self._pipeline(self.batch_size)
+        with pipeline:
+            encoded, row = fn.readers.webdataset(
+                paths=list(tars),
+                index_paths=list(plans),
+                ext=["jpg;png", "row"],
+                dtypes=[types.UINT8, types.INT64],
+                missing_component_behavior="error",  # by default it is an empty array, silently
+                pad_last_batch=True,  # without it, epochs after the first are no permutations
+                name="reader",
+            )
+            pipeline.set_outputs(self._pixels(encoded, _fed(numbers)), row)
+        pipeline.build()
+        return pipeline
+
+    def over_bytes(self, images: Sequence[bytes], numbers: Draw) -> Pipeline:
+        """A built pipeline over one batch of encoded images; gives (image,)."""
+        pipeline = self._pipeline(len(images))
+        encoded = [np.frombuffer(image, np.uint8) for image in images]
+        once = [(encoded, *numbers)]
+        with pipeline:
+            content, *fed = fn.external_source(
+                source=once,
+                num_outputs=1 + len(numbers),
+                batch=True,
+                dtype=[types.UINT8, *_FED],
+            )
+            pipeline.set_outputs(self._pixels(content, fed))
+        pipeline.build()
+        return pipeline
+
+    def _pipeline(self, batch_size: int) -> Pipeline:
+        return Pipeline(
+            batch_size=batch_size,
+            num_threads=self.threads,
+            device_id=self.device,
+            prefetch_queue_depth=self.prefetch,
+        )
+
+    def _pixels(self, encoded: Any, fed: Sequence[Any]) -> Any:
+        x, y, flip, mean, std = fed
+        picture = self._cut(encoded, x, y)
+        return fn.crop_mirror_normalize(
+            picture, mirror=flip, mean=mean, std=std, dtype=types.FLOAT, output_layout="CHW"
+        )
+
+    def _cut(self, encoded: Any, x: Any, y: Any) -> Any:
+        where = "cpu" if self.device is None else "mixed"
+        shape = self.geometry
+        if shape.stored is None:
+            picture = fn.decoders.image(encoded, device=where, jpeg_fancy_upsampling=True)
+            picture = fn.resize(picture, resize_shorter=round(shape.size / CROP))
+            return fn.crop(picture, crop=(shape.size, shape.size), crop_pos_x=x, crop_pos_y=y)
+        picture = fn.decoders.image_crop(
+            encoded,
+            device=where,
+            crop=(shape.crop, shape.crop),
+            crop_pos_x=x,
+            crop_pos_y=y,
+            jpeg_fancy_upsampling=True,  # nvJPEG then gives the CPU decoder's pixels
+        )
+        return picture if shape.crop == shape.size else fn.resize(picture, size=[shape.size] * 2)
+
+
+_FED = [types.FLOAT, types.FLOAT, types.INT32, types.FLOAT, types.FLOAT]  # of `inputs`
+
+
+def _fed(source: Iterable[Draw]) -> Sequence[Any]:
+    return fn.external_source(source=source, num_outputs=len(_FED), batch=True, dtype=_FED)
