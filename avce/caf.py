@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from avce.config import Config
 from avce.gather import world_size
 from avce.losses import RegressionLoss
-from avce.methods import Method, supervised_loss
+from avce.method import Method, supervised_loss
 from avce.models import AVModel, LinearRegressor, build_encoder, kaiming
 
 _SPREAD = 0.2  # s of the mutual information's Gaussians

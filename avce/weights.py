@@ -14,8 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from avce.models import AVModel, Classifier, torchvision_imagenet
-
 _LOG = logging.getLogger(__name__)
 _PREFIXES = ("module.", "_orig_mod.", "encoder.")
 _LARGEST = 4 << 30  # bytes; no encoder here is near it
@@ -31,23 +29,23 @@ class LoadReport:
     unused: tuple[str, ...]
 
 
-def load_pretrained(model: AVModel, encoder: str, weights: str) -> LoadReport:
-    """Load `weights` ("imagenet" or a file) into the encoder of `model`, strictly.
+def load_pretrained(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> LoadReport:
+    """Load the tensors of `source` into `model.encoder`, strictly.
 
-    A file of ours (keys `model.encoder.*`) fills the whole model. ImageNet's fully connected
-    layers also start ResNet18's first compressor layer and AlexNet's classifier, where those
-    exist. Every encoder tensor must be found with its shape, and all that is left over must
-    belong to a classification head.
+    `model` has an encoder, a compressor and a regressor (an `AVModel`). A file of ours (keys
+    `model.encoder.*`) fills the whole model. ImageNet's fully connected layers also start
+    ResNet18's first compressor layer and AlexNet's classifier, where those exist. Every encoder
+    tensor must be found with its shape, and all that is left over must belong to a
+    classification head: ValueError.
     """
-    source = "the ImageNet weights" if weights == "imagenet" else weights
-    tensors = torchvision_imagenet(encoder) if weights == "imagenet" else read_tensors(weights)
     if any(name.startswith("model.encoder.") for name in tensors):
         return _load_ours(model, tensors, source)
-    targets = model.encoder.state_dict()
-    tensors = _like_targets(tensors, targets)
-    report = _load(model.encoder, {n: t for n, t in tensors.items() if n in targets}, source)
+    encoder, compressor = model.get_submodule("encoder"), model.get_submodule("compressor")
+    targets = encoder.state_dict()
+    tensors = _like_targets(dict(tensors), targets)
+    report = _load(encoder, {n: t for n, t in tensors.items() if n in targets}, source)
     extra = {name: t for name, t in tensors.items() if name not in targets}
-    used = report.used + _start_head(model.compressor, extra)
+    used = report.used + _start_head(compressor, extra)
     unused = tuple(name for name in extra if name not in used)
     _refuse_strangers(unused, source)
     _LOG.info("%s: %d tensors used, left behind: %s", source, len(used), ", ".join(unused) or "-")
@@ -139,7 +137,7 @@ def _optional(name: str) -> bool:
     return name.endswith("num_batches_tracked")  # old files have no such counter
 
 
-def _load_ours(model: AVModel, tensors: Mapping[str, Tensor], source: str) -> LoadReport:
+def _load_ours(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> LoadReport:
     ours = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     unknown = [name for name in ours if name not in model.state_dict()]
     if unknown:
@@ -153,8 +151,8 @@ def _load_ours(model: AVModel, tensors: Mapping[str, Tensor], source: str) -> Lo
 
 def _start_head(compressor: nn.Module, extra: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Give ImageNet's fully connected layers to the compressor that is made of them."""
-    if isinstance(compressor, Classifier):
-        target, prefix = compressor.classifier, "classifier."
+    if hasattr(compressor, "classifier"):
+        target, prefix = compressor.get_submodule("classifier"), "classifier."
     elif hasattr(compressor, "fc1"):
         target, prefix = compressor.get_submodule("fc1"), "fc."
     else:

@@ -30,7 +30,7 @@ DOORS = {  # library -> the only files that import it
 SHELVES = (  # inside avce a file imports only from a lower shelf
     {"config", "metrics", "layers", "similarity", "miners", "gather"},
     {"losses", "models", "weights"},
-    {"methods", "caf", "released"},
+    {"method", "views", "caf", "methods", "released"},
     {"checkpoint", "evaluate", "journal", "runs"},
     {"trainer"},
     {"report", "figures", "maps", "intervals", "predict", "export", "tables"},
