@@ -118,15 +118,22 @@ def preflight(
     level = strictness(allow_count)
     check_each(findings, "label files", problems, "headers, rows and ranges are right", level=level)
     _check_tally(findings, tally)
-    if annotations.year in PUBLISHED:
-        published, found = PUBLISHED[annotations.year], annotations.counts
-        check_counts(findings, root, "affwild2", published, found, allow_count=allow_count)
-    else:
-        findings.check(
-            "count", False, f"no counts are published for {annotations.year}", level="warn"
-        )
+    _check_files(root, annotations, findings, allow_count=allow_count)
     _check_overlap(root, annotations, findings)
     return _Plan(annotations, folders, usable)
+
+
+def _check_files(
+    root: Path, annotations: Annotations, findings: Findings, *, allow_count: bool
+) -> None:
+    """Only the VA task's files have published counts, and only of some releases."""
+    published = PUBLISHED.get(annotations.year, {})
+    if not published or "va" not in annotations.files:
+        detail = f"no counts are published for the tasks of {annotations.year} found here"
+        findings.check("count", False, detail, level="warn")
+        return
+    found = annotations.counts
+    check_counts(findings, root, "affwild2", published, found, allow_count=allow_count)
 
 
 def shared_videos(aff_wild: Path, aff_wild2_videos: set[str]) -> list[str]:
@@ -210,11 +217,11 @@ def _labelled(root: Path, findings: Findings, plan: _Plan, person: str) -> Itera
     frames, others = frames_of(folder)
     for name in others:
         findings.skip("file name is no frame number", f"{person}/{name}")
-    listed: np.ndarray = ~np.isnan(rows).all(axis=1)
+    listed = {row + 1 for row in np.flatnonzero(~np.isnan(rows).all(axis=1)).tolist()}
     tasks = plan.annotations.persons[person]
     split = tasks.get("va") or next(iter(tasks.values()))
     for number, name in frames.items():
-        if number > len(rows) or not listed[number - 1]:
+        if number not in listed:
             findings.skip("image without a row of labels", f"{person}/{name}")
             continue
         yield Sample(
