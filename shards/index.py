@@ -180,21 +180,21 @@ class LabelIndex:
         counts = np.bincount(codes, minlength=len(words))
         return {word: int(n) for word, n in zip(words, counts, strict=True) if n}
 
-    def where(self, *, expression: pc.Expression | None = None, **columns: Any) -> Selection:
+    def where(self, *, filter: pc.Expression | None = None, **columns: Any) -> Selection:
         """Rows that meet every condition, in row order.
 
-        A column is compared with a value, with any of a list, or with None (is null); `expression`
+        A column is compared with a value, with any of a list, or with None (is null); `filter`
         is any pyarrow expression over the columns. Columns on top of the schema: `source` (which
         folder) and `row` (row within it).
 
             index.where(split="train", dataset=["affectnet", "afew_va"])
-            index.where(expression=pc.field("valence") > 0.5)
+            index.where(filter=pc.field("valence") > 0.5)
         """
         keep = np.ones(len(self), bool)
         for name, wanted in columns.items():
             keep &= self._matches(name, wanted)
-        if expression is not None:
-            keep &= self._satisfies(expression)
+        if filter is not None:
+            keep &= self._satisfies(filter)
         return Selection(self, np.flatnonzero(keep))
 
     def read(self, row: int) -> bytes:
@@ -334,7 +334,7 @@ class Selection:
             if values.null_count:
                 raise ValueError(
                     f"{values.null_count:,} of {len(self):,} selected rows have no {name}; add "
-                    f"`expression=pc.field({name!r}).is_valid()` to where(...) to leave them out"
+                    f"`filter=pc.field({name!r}).is_valid()` to where(...) to leave them out"
                 )
         arrays = [pc.cast(v, pa.float32()).to_numpy(zero_copy_only=False) for v in columns]
         return np.stack(arrays, axis=1) if arrays else np.zeros((len(self), 0), np.float32)

@@ -124,7 +124,7 @@ def test_where_finds_what_a_loop_finds(index: LabelIndex):
     assert index.where(fold=[0, 2]).rows.tolist() == expected(lambda r: r["fold"] in (0, 2))
     assert index.where(valence=None).rows.tolist() == [5]
     assert index.where(shard="00001.tar").rows.tolist() == list(range(10, 20))
-    both = index.where(split="val", expression=pc.field("valence") > 0.3)
+    both = index.where(split="val", filter=pc.field("valence") > 0.3)
     assert both.rows.tolist() == expected(
         lambda r: r["split"] == "val" and (r["valence"] or 0) > 0.3
     )
@@ -143,11 +143,11 @@ def test_selection_gathers_in_its_own_order(index: LabelIndex):
 def test_nulls_in_wanted_targets_are_refused_with_the_count(index: LabelIndex):
     with pytest.raises(ValueError, match="1 of 23 selected rows have no valence"):
         index.where().targets()
-    assert index.where(expression=pc.field("valence").is_valid()).targets().shape == (22, 2)
+    assert index.where(filter=pc.field("valence").is_valid()).targets().shape == (22, 2)
 
 
 def test_fixed_lists_come_as_a_matrix(index: LabelIndex):
-    chosen = index.where(expression=pc.field("landmarks").is_valid())
+    chosen = index.where(filter=pc.field("landmarks").is_valid())
     assert chosen.column("landmarks").shape == (11, 136)
 
 
@@ -178,7 +178,7 @@ def test_same_input_same_bytes(index: LabelIndex, tmp_path: Path):
         (lambda i: i.where(split="tain"), "split 'tain' does not exist; it is one of train"),
         (lambda i: i.where(colour=1), "no column 'colour'"),
         (lambda i: i.where(fold="x"), "fold holds int8"),
-        (lambda i: i.where(expression=pc.field("nope") > 1), "does not fit the index"),
+        (lambda i: i.where(filter=pc.field("nope") > 1), "does not fit the index"),
     ],
 )
 def test_wrong_conditions_are_named(index: LabelIndex, call, sentence: str):
