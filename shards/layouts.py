@@ -22,11 +22,12 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from shards.datasets.afew_va import ANAMORPHIC, PIXEL_ASPECT, SCALE
-from shards.datasets.aff_wild2 import CANONICAL as AFF_WILD2_CODES
-from shards.datasets.annotations import fold_by_hash
+from shards.datasets.aff_wild2_tables import CANONICAL as AFF_WILD2_CODES
 from shards.datasets.card import DataCard, write_card
-from shards.datasets.raf_db import ALIGNED_SIZE, BASIC, COMPOUND_CODES
+from shards.datasets.folds import fold_by_hash
+from shards.datasets.raf_db import ALIGNED_SIZE, BASIC
 from shards.datasets.raf_db import CANONICAL as RAF_DB_CODES
+from shards.datasets.raf_db_list import CODES
 from shards.face import Drawing, Identity, Scene, render, units_for, wanted_point
 from shards.oddities import apply_oddities, check_oddities
 
@@ -415,7 +416,7 @@ def _draw_still(folder: Path, stem: str, subset: str, level: str, rng: np.random
     aligned = Image.fromarray(face.image).resize(ALIGNED_SIZE, box=face.bbox_xyxy)
     _save_jpeg(np.asarray(aligned), folder / "Image" / "aligned" / f"{stem}_aligned.jpg")
     _annotate_raf_db(folder / "Annotation", stem, frame.face, rng)
-    return codes[face.expression] if subset == "basic" else 1 + int(rng.integers(COMPOUND_CODES))
+    return codes[face.expression] if subset == "basic" else 1 + int(rng.integers(CODES["compound"]))
 
 
 def _annotate_raf_db(folder: Path, stem: str, face: Drawing, rng: np.random.Generator) -> None:

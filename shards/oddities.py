@@ -20,11 +20,14 @@ STOPPING: dict[str, dict[str, Oddity]] = {}
 
 
 def check_oddities(dataset: str, names: Sequence[str]) -> None:
-    """Raise ValueError, listing the choices, for an oddity that `dataset` does not have."""
-    known = oddities_of(dataset)
+    """Raise ValueError, listing the choices, for an oddity that `dataset` does not have.
+
+    "all" stands for every harmless one.
+    """
+    known = ["all", *oddities_of(dataset)]
     for name in names:
         if name not in known:
-            raise ValueError(f"oddity {name!r} is none of {', '.join(sorted(known))} ({dataset})")
+            raise ValueError(f"oddity {name!r} of {dataset} is none of {', '.join(known)}")
 
 
 def oddities_of(dataset: str) -> dict[str, Oddity]:
@@ -35,7 +38,7 @@ def oddities_of(dataset: str) -> dict[str, Oddity]:
 def apply_oddities(root: Path, dataset: str, names: Sequence[str]) -> None:
     """Alter the tree at `root`, in the order of this file: contents before names of folders."""
     for name, oddity in oddities_of(dataset).items():
-        if name in names:
+        if name in names or ("all" in names and name in HARMLESS[dataset]):
             oddity(root)
 
 

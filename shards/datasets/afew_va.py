@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from shards.datasets.annotations import FOLDS, check_range, split_of_fold
+from shards.datasets.annotations import check_range
+from shards.datasets.folds import FOLDS, deal_groups, split_of_fold
 from shards.datasets.preflight import (
     check_counts,
     check_each,
@@ -96,20 +97,6 @@ def preflight(
         findings, root, "afew_va", PUBLISHED, found, allow_count=allow_count, soft=["frames"]
     )
     return clips, _deal_actors(clips, findings)
-
-
-def deal_groups(sizes: Mapping[str, int], folds: int = FOLDS) -> dict[str, int]:
-    """Fold of each group: the largest first, each to the fold that is smallest so far.
-
-    Deterministic: equal groups go by name, equal folds by number. What scikit-learn's GroupKFold
-    does, without its dependence on the order of the samples.
-    """
-    filled = [0] * folds
-    dealt = {}
-    for name, size in sorted(sizes.items(), key=lambda group: (-group[1], group[0])):
-        dealt[name] = filled.index(min(filled))
-        filled[dealt[name]] += size
-    return dealt
 
 
 def _deal_actors(clips: list[_Clip], findings: Findings) -> dict[str, int]:

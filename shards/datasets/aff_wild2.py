@@ -20,12 +20,11 @@ import numpy as np
 
 from shards.datasets.aff_wild2_images import frames_of, person_folders
 from shards.datasets.aff_wild2_tables import (
-    AU,
-    EXPRESSION,
     NULL_VA,
     VA,
     Annotations,
     find_annotations,
+    label_fields,
     person_rows,
 )
 from shards.datasets.annotations import key_part, split_person
@@ -44,7 +43,6 @@ PUBLISHED = {  # files of the VA task, by release
     "abaw5": {"VA train files": 356, "VA val files": 76},
     "abaw6": {"VA train files": 356, "VA val files": 76},
 }
-CANONICAL = {0: 0, 1: 6, 2: 5, 3: 4, 4: 1, 5: 2, 6: 3}  # 7 (other) and -1 are null
 TOLERANCE = 2  # rows may be this many more or fewer than frames without a word
 
 _RATE = re.compile(r".+-(\d+)-\d+x\d+.*")  # <id>-<fps>-<WxH>
@@ -101,7 +99,6 @@ def preflight(
 ) -> _Plan:
     """Check the whole tree, record every check, and return what `read` then walks."""
     annotations = find_annotations(root, findings)
-    _check_splits(annotations, findings)
     folders = person_folders(root, images, findings)
     persons = [name for name in annotations.persons if name in folders]
     missing = sorted(set(annotations.persons) - set(persons))
@@ -160,19 +157,6 @@ def _check_overlap(root: Path, annotations: Annotations, findings: Findings) -> 
     )
 
 
-def _check_splits(annotations: Annotations, findings: Findings) -> None:
-    """Both persons of a video must be on one side: they share light, camera and talk."""
-    for task, splits in annotations.videos_by_split().items():
-        both = sorted(splits.get("train", set()) & splits.get("val", set()))
-        check_each(
-            findings,
-            f"no video in both train and val of {task}",
-            [f"video {name} is in both train and val of the {task} task" for name in both],
-            "train and val share no video",
-            level="fail" if task == "va" else "warn",
-        )
-
-
 def _scan(
     annotations: Annotations, folders: dict[str, Path], persons: list[str], findings: Findings
 ) -> tuple[list[str], list[str], _Tally]:
@@ -226,7 +210,7 @@ def _labelled(root: Path, findings: Findings, plan: _Plan, person: str) -> Itera
             continue
         yield Sample(
             **_place(root, plan.annotations.year, folder / name, number),
-            **_labels(rows[number - 1]),
+            **label_fields(rows[number - 1]),
             split=split,
             official_split=tasks.get("va"),
             split_by_task=dict(tasks),
@@ -263,21 +247,6 @@ def _place(root: Path, year: str, path: Path, number: int) -> dict[str, Any]:
         "fps": fps,
         "timestamp_s": (number - 1) / fps if fps else None,
     }
-
-
-def _labels(row: np.ndarray) -> dict[str, Any]:
-    """Fields of one row of labels, with each sentinel made null and its raw value kept."""
-    va, code, units = row[VA].tolist(), float(row[EXPRESSION].item()), row[AU]
-    fields: dict[str, Any] = {}
-    if not np.isnan(row[VA]).any():
-        fields |= {"valence_raw": va[0], "arousal_raw": va[1]}
-        if NULL_VA not in va:
-            fields |= {"valence": va[0], "arousal": va[1]}
-    if not np.isnan(code):
-        fields |= {"expression_raw": int(code), "expression": CANONICAL.get(int(code))}
-    if not np.isnan(units).any():
-        fields["action_units"] = tuple(int(unit) for unit in units)
-    return fields
 
 
 def _without_labels(root: Path, plan: _Plan, person: str) -> Iterator[Sample]:

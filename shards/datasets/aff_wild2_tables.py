@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from shards.findings import Findings
 VA, EXPRESSION, AU = slice(0, 2), slice(2, 3), slice(3, 15)  # columns of a person's array
 WIDTH = 15
 NULL_VA = -5.0
+CANONICAL = {0: 0, 1: 6, 2: 5, 3: 4, 4: 1, 5: 2, 6: 3}  # 7 (other) and -1 are null
 
 _AU_HEADER = "au1,au2,au4,au6,au7,au10,au12,au15,au23,au24,au25,au26"
 _EXPRESSIONS = "neutral,anger,disgust,fear,happiness,sadness,surprise"
@@ -92,6 +94,7 @@ def find_annotations(root: Path, findings: Findings) -> Annotations:
         annotations.files.setdefault(task, {})[split] = found[0]
     _drop_other_units(annotations, findings)
     _list_persons(annotations)
+    _check_splits(annotations, findings)
     return annotations
 
 
@@ -255,3 +258,31 @@ def _check_values(path: Path, table: np.ndarray, first: int) -> None:
                 f"{path}: line {row + first} holds {codes[row, column]:g}, and codes are whole "
                 f"numbers from -1 (null) to {last}; restore the file from the release"
             )
+
+
+def _check_splits(annotations: Annotations, findings: Findings) -> None:
+    """Both persons of a video must be on one side: they share light, camera and talk."""
+    for task, splits in annotations.videos_by_split().items():
+        both = sorted(splits.get("train", set()) & splits.get("val", set()))
+        check_each(
+            findings,
+            f"no video in both train and val of {task}",
+            [f"video {name} is in both train and val of the {task} task" for name in both],
+            "train and val share no video",
+            level="fail" if task == "va" else "warn",
+        )
+
+
+def label_fields(row: np.ndarray) -> dict[str, Any]:
+    """Fields of one row of labels, with each sentinel made null and its raw value kept."""
+    va, code, units = row[VA].tolist(), float(row[EXPRESSION].item()), row[AU]
+    fields: dict[str, Any] = {}
+    if not np.isnan(row[VA]).any():
+        fields |= {"valence_raw": va[0], "arousal_raw": va[1]}
+        if NULL_VA not in va:
+            fields |= {"valence": va[0], "arousal": va[1]}
+    if not np.isnan(code):
+        fields |= {"expression_raw": int(code), "expression": CANONICAL.get(int(code))}
+    if not np.isnan(units).any():
+        fields["action_units"] = tuple(int(unit) for unit in units)
+    return fields

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from pathlib import Path
 
 ROUNDING = 1e-6  # labels are printed with at most 6 decimals
-FOLDS = 5
 
 _PERSON = re.compile(r"(?P<video>.+?)_(?P<slot>left|right)")
 
@@ -99,13 +97,3 @@ def split_person(name: str) -> tuple[str, str]:
 def key_part(name: str) -> str:
     """`name` with every character that a tar key must not have replaced by '-'."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", name)
-
-
-def fold_by_hash(video_id: str) -> int:
-    """Fold 0..4 of a video: the same on every machine, whatever other videos there are."""
-    return int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:8], "big") % FOLDS
-
-
-def split_of_fold(fold: int) -> str:
-    """The project's split: fold 0 is held out."""
-    return "val" if fold == 0 else "train"

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.datasets import afew_va
-from shards.datasets.afew_va import deal_groups
 from shards.datasets.card import CARD_NAME
+from shards.datasets.folds import deal_groups
 from shards.findings import Findings
 from shards.layouts import draw_afew_va
 from shards.oddities import HARMLESS, STOPPING
