@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -119,6 +120,14 @@ def torchvision_imagenet(encoder: str) -> dict[str, Tensor]:
             f"the ImageNet weights of {encoder} could not be downloaded from {weights.url} "
             f"({error}); connect, or give weights=none or weights=PATH to a local file"
         ) from error
+
+
+def imagenet_at_hand(encoder: str) -> bool:
+    """Whether torchvision's ImageNet weights of an encoder are on this disk already."""
+    if encoder.startswith("timm/"):
+        return False
+    url = torchvision.models.get_model_weights(encoder)["IMAGENET1K_V1"].url
+    return (Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]).is_file()
 
 
 class Compressor(nn.Module):
