@@ -31,9 +31,10 @@ from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
 from shards.datasets.preflight import require_folder
 from shards.engine import Engine
 from shards.findings import Findings
+from shards.frames import load_staged, stage_videos
 from shards.image import Stored, Unreadable
 from shards.index import LABELS, SCHEMA, LabelIndex, metadata_of, with_metadata
-from shards.plan import Plan
+from shards.plan import Plan, Spill
 from shards.sample import Sample
 from shards.store import WORK, Store
 from shards.writer import (
@@ -226,22 +227,39 @@ class _Run:
 
     def _make_plan(self, reader: Callable[..., Iterator[Sample]]) -> Plan:
         findings, options = self.report.findings, self.options
+        path = self.store.work / (_name_of_part("plan", options.part) + ".arrow")
         samples = reader(self.raw, findings, **options.reader)
-        plan = planning.make_plan(
-            samples,
-            self.raw,
-            self.store.work / (_name_of_part("plan", options.part) + ".arrow"),
-            findings,
+        spilled = planning.spill(samples, self.raw, path.with_suffix(".spill"), findings)
+        if findings.failed:
+            raise ValueError("\n".join(findings.failed))
+        staged = self._stage(spilled)
+        plan = planning.arrange(
+            staged,
+            path,
             seed=options.seed,
             samples_per_shard=options.samples_per_shard,
             stored_bytes=self._stored_bytes(),
             choices=options.choices(self.report.name),
         )
-        if findings.failed:
-            raise ValueError("\n".join(findings.failed))
+        for spill in (spilled, staged):
+            spill.path.unlink(missing_ok=True)
         if not plan.shards:
             raise ValueError(f"{self.raw} gave no sample: {_in_words(findings.skipped)}")
         return plan
+
+    def _stage(self, spilled: Spill) -> Spill:
+        """Decode the videos, if there are any."""
+        first, parts = self.options.part or (0, 1)
+        return stage_videos(
+            spilled,
+            self.raw,
+            self.options.crop,
+            self.store.work,
+            self.options.engine,
+            self.report.findings,
+            progress=self.progress,
+            turn=first / parts,
+        )
 
     def _stored_bytes(self) -> int | None:
         crop = self.options.crop
@@ -411,12 +429,15 @@ class _Loader:
     def __init__(self, job: _Job) -> None:
         self.job = job
         columns = ["original_path", "dataset", "variant", "pixel_aspect", "bbox_xyxy"]
+        columns += ["staged_file", "staged_offset", "staged_size", "staged_facts"]
         if job.crop.mode not in ("box", "none"):
             columns += ["landmarks", "landmarks5"]
         self.places = job.rows.select(columns).to_pylist()
 
     def __call__(self, i: int) -> Stored:
         place, crop = self.places[i], self.job.crop
+        if place["staged_file"] is not None:
+            return load_staged(self.job.store.work, place)
         affine = crop.affine_of(place)
         try:
             content = (self.job.root / place["original_path"]).read_bytes()

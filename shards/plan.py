@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from shards.findings import Findings
-from shards.sample import SPLITS, Sample
+from shards.sample import SPLITS, VIDEO_SUFFIXES, Sample
 from shards.writer import PLANNED, planned_rows
 
 _BATCH = 4096  # rows of the spill file
@@ -25,7 +25,17 @@ _GROUP = 32_768  # rows shuffled in memory at a time: 30 MB with landmarks
 _FEWEST, _MOST, _WANTED = 500, 4096, 64  # samples a shard, and shards where there are enough
 _BYTES = 128 << 20  # of a shard, roughly
 
-SPILLED = PLANNED.append(pa.field("source_bytes", pa.int64(), nullable=False))
+SPILLED = pa.schema(
+    [
+        *PLANNED,
+        pa.field("source_bytes", pa.int64(), nullable=False),
+        # where a frame of a video waits, already cropped (shards/frames.py):
+        pa.field("staged_file", pa.string()),
+        pa.field("staged_offset", pa.int64()),
+        pa.field("staged_size", pa.int64()),
+        pa.field("staged_facts", pa.string()),
+    ]
+)
 
 
 class Plan(NamedTuple):
@@ -52,71 +62,84 @@ class Plan(NamedTuple):
         return np.cumsum([0, *self.shards])[:-1].tolist()
 
 
-class _Spill(NamedTuple):
-    """What was learned while the samples went by."""
+class Spill(NamedTuple):
+    """The samples in the order of the reader, on disk, and what was learned as they went by."""
 
     path: Path
     splits: np.ndarray  # int8 (n,)
     keys: np.ndarray  # int64 (n,), hashes
     bytes: int
+    videos: bool  # whether any is a frame of a video
     listing: str
 
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, a few thousand at a time."""
+        with pa.OSFile(str(self.path)) as file:
+            yield from pa.ipc.open_stream(file)
 
-def make_plan(
-    samples: Iterable[Sample],
-    root: Path,
+
+def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
+    """Write rows to `path` as they come."""
+    splits, keys, total = [np.zeros(0, np.int8)], [np.zeros(0, np.int64)], 0
+    videos, listing = False, hashlib.sha256()
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SPILLED) as sink:
+        for rows in batches:
+            sink.write_batch(rows)
+            splits.append(rows["split"].indices.to_numpy())
+            keys.append(np.array([hash(key) for key in rows["sample_key"].to_pylist()], np.int64))
+            paths, sizes = (rows[name].to_pylist() for name in ("original_path", "source_bytes"))
+            total += sum(sizes)
+            videos |= any(path.lower().endswith(VIDEO_SUFFIXES) for path in paths)
+            lines = (f"{name}\t{size}\n" for name, size in zip(paths, sizes, strict=True))
+            listing.update("".join(lines).encode())
+    digest = listing.hexdigest()
+    return Spill(path, np.concatenate(splits), np.concatenate(keys), total, videos, digest)
+
+
+def spill(samples: Iterable[Sample], root: Path, path: Path, findings: Findings) -> Spill:
+    """Write the stream of a reader to `path`, without files that are missing or empty."""
+    return write_spill(_existing(samples, _Sizes(root, findings)), path)
+
+
+def arrange(
+    spill: Spill,
     path: Path,
-    findings: Findings,
     *,
     seed: int,
     samples_per_shard: int | None,
     stored_bytes: int | None,
     choices: dict[str, Any],
 ) -> Plan:
-    """Spill, shuffle and cut the stream of `samples` into the file `path`.
+    """Shuffle what was spilled and cut it into shards, in the file `path`.
 
     Each shard holds one split, so that people without the index can read a split by its tars; a
-    split is shuffled as a whole by `seed` and dealt in equal parts. Files that are missing or empty
-    are left out here. `stored_bytes` is the size of a stored image where it is known beforehand,
-    `choices` are the options that decide bytes.
+    split is shuffled as a whole by `seed` and dealt in equal parts. `stored_bytes` is the size of a
+    stored image where it is known beforehand, `choices` are the options that decide bytes.
 
-    Raises ValueError where nothing is left, or a key comes twice.
+    Raises ValueError where a key comes twice.
     """
-    spill = _spill(samples, root, path.with_suffix(".spill"), findings)
-    try:
-        if not len(spill.splits):
-            return Plan(path, (), "", spill.listing)
-        _refuse_repeated(spill)
-        each = stored_bytes or max(spill.bytes // len(spill.splits), 1)
-        most = samples_per_shard or _samples_per_shard(len(spill.splits), each)
-        order = list(_deal(spill.splits, most, seed))
-        digest = hashlib.sha256(json.dumps(choices, sort_keys=True).encode())
-        for rows in _write(spill, order, path):
-            digest.update(rows.serialize())
-    finally:
-        spill.path.unlink(missing_ok=True)
+    n = len(spill.splits)
+    if not n:
+        return Plan(path, (), "", spill.listing)
+    _refuse_repeated(spill)
+    each = stored_bytes or max(spill.bytes // n, 1)
+    order = list(_deal(spill.splits, samples_per_shard or _samples_per_shard(n, each), seed))
+    digest = hashlib.sha256(json.dumps(choices, sort_keys=True).encode())
+    for rows in _write(spill, order, path):
+        digest.update(rows.serialize())
     return Plan(path, tuple(len(part) for part in order), digest.hexdigest(), spill.listing)
 
 
-def _spill(samples: Iterable[Sample], root: Path, path: Path, findings: Findings) -> _Spill:
-    splits, keys, total = [np.zeros(0, np.int8)], [np.zeros(0, np.int64)], 0
-    listing = hashlib.sha256()
-    sizes = _Sizes(root, findings)
+def _existing(samples: Iterable[Sample], sizes: _Sizes) -> Iterator[pa.RecordBatch]:
     stream = iter(samples)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SPILLED) as sink:
-        while chunk := list(islice(stream, _BATCH)):
-            found = [(sample, size) for sample in chunk if (size := sizes.of(sample))]
-            if not found:
-                continue
-            kept = [sample for sample, _ in found]
+    while chunk := list(islice(stream, _BATCH)):
+        found = [(sample, size) for sample in chunk if (size := sizes.of(sample))]
+        if found:
             counts = pa.array([size for _, size in found], pa.int64())
-            rows = planned_rows(kept)
-            sink.write_batch(pa.RecordBatch.from_arrays([*rows.columns, counts], schema=SPILLED))
-            splits.append(np.array([SPLITS.index(sample.split) for sample in kept], np.int8))
-            keys.append(np.array([hash(sample.key) for sample in kept], np.int64))
-            total += sum(size for _, size in found)
-            listing.update("".join(f"{s.original_path}\t{n}\n" for s, n in found).encode())
-    return _Spill(path, np.concatenate(splits), np.concatenate(keys), total, listing.hexdigest())
+            rows = planned_rows([sample for sample, _ in found])
+            empty = [pa.nulls(len(found), column.type) for column in list(SPILLED)[-4:]]
+            arrays = [*rows.columns, counts, *empty]
+            yield pa.RecordBatch.from_arrays(arrays, schema=SPILLED)
 
 
 class _Sizes:
@@ -143,12 +166,12 @@ class _Sizes:
             return -1
 
 
-def _refuse_repeated(spill: _Spill) -> None:
+def _refuse_repeated(spill: Spill) -> None:
     """Two samples under one key overwrite each other for every reader of the tar."""
     hashes, counts = np.unique(spill.keys, return_counts=True)
     suspects = set(hashes[counts > 1].tolist())
     seen: dict[str, str] = {}
-    for rows in _batches(spill.path) if suspects else ():
+    for rows in spill.batches() if suspects else ():
         pairs = rows.select(["sample_key", "original_path"]).to_pylist()
         for key, path in (pair.values() for pair in pairs):
             if hash(key) in suspects and key in seen:
@@ -173,7 +196,7 @@ def _deal(splits: np.ndarray, most: int, seed: int) -> Iterator[np.ndarray]:
             yield from np.array_split(shuffled, -(-len(members) // most))
 
 
-def _write(spill: _Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.RecordBatch]:
+def _write(spill: Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.RecordBatch]:
     """Write the plan, one batch a shard, going through the spill once for each group of shards."""
     place = np.empty(len(spill.splits), np.int64)
     place[np.concatenate(order)] = np.arange(len(place))
@@ -181,7 +204,7 @@ def _write(spill: _Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.Re
     with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, SPILLED) as sink:
         start = 0
         for group in _groups([len(part) for part in order]):
-            rows = _gather(spill.path, place, start, start + sum(group))
+            rows = _gather(spill, place, start, start + sum(group))
             start += sum(group)
             first = 0
             for size in group:
@@ -202,18 +225,13 @@ def _groups(sizes: list[int]) -> Iterator[list[int]]:
     yield group
 
 
-def _gather(path: Path, place: np.ndarray, start: int, stop: int) -> pa.RecordBatch:
+def _gather(spill: Spill, place: np.ndarray, start: int, stop: int) -> pa.RecordBatch:
     """The rows whose places are start..stop, in the order of their places."""
     pieces, places, first = [], [], 0
-    for rows in _batches(path):
+    for rows in spill.batches():
         wanted = place[first : first + rows.num_rows]
         first += rows.num_rows
         chosen = np.flatnonzero((wanted >= start) & (wanted < stop))
         pieces.append(rows.take(pa.array(chosen)))
         places.append(wanted[chosen])
     return pa.concat_batches(pieces).take(pa.array(np.argsort(np.concatenate(places))))
-
-
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pa.OSFile(str(path)) as file:
-        yield from pa.ipc.open_stream(file)

@@ -142,22 +142,23 @@ def _choose(
             findings.check("automatic annotations", True, detail)
             continue
         named = ", ".join(map(str, places))
-        findings.check(
-            f"one {name}", len(places) == 1, f"{named}: there must be one {name}; keep one"
-        )
+        only = len(places) == 1
+        detail = named if only else f"{named}: there must be one {name}; keep one of them"
+        findings.check(f"one {name}", only, detail)
         images = _image_root(places[0], image_roots)
-        findings.check(
-            f"images of {name}",
-            images is not None,
+        missing = (
             f"none of the first images listed in {places[0]} lies below {root}; unpack the image "
-            "archives there (all parts in one folder, only the first one is opened)",
+            "archives there (all parts in one folder, only the first one is opened)"
         )
+        findings.check(f"images of {name}", images is not None, str(images or missing))
         if images:
             chosen.append(_List(name, places[0], images))
     for name in ("training.csv", "validation.csv"):
         found = name in lists or (options.automatic and AUTOMATIC in lists)
-        detail = f"{name} is missing below {root}; unpack Manually_Annotated_file_lists.zip there"
-        findings.check(f"{name} is there", found, detail, level=strictness(options.allow_count))
+        if not found:
+            missing = f"{name} is missing below {root}; unpack the archive of the file lists there"
+            level = strictness(options.allow_count)
+            findings.check(f"{name} is there", False, missing, level=level)
     return chosen
 
 

@@ -1,0 +1,218 @@
+"""Frames of videos: decode each video once, front to back, and keep its crops until they are dealt.
+
+Shards are shuffled over all videos, and a frame costs the decoding of all before it. So the crops
+of a video are first staged as JPEGs in one file, in parallel by video, and shards are then put
+together from those without decoding or encoding again. A staged video is named after all that
+decides its bytes, which is how a killed run finds it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+import pyarrow as pa
+from av.error import FFmpegError
+
+from shards.crop import Crop, store_picture
+from shards.engine import Engine
+from shards.findings import Findings
+from shards.image import Stored, Unreadable, average_hash, encode_jpeg
+from shards.plan import SPILLED, Spill, write_spill
+from shards.sample import VIDEO_SUFFIXES
+from shards.writer import write_aside
+
+FOLDER = "frames"  # in the work folder
+_EARLY = "video ends before this frame"
+
+
+class Video(NamedTuple):
+    """A task: the wanted frames of one video."""
+
+    rows: pa.RecordBatch  # all of one original_path
+    root: Path
+    work: Path
+    crop: Crop
+
+    @property
+    def path(self) -> str:
+        return self.rows["original_path"][0].as_py()
+
+    @property
+    def file(self) -> Path:
+        """The staged crops; named by a hash of rows, size of the video and crop."""
+        digest = hashlib.sha256(repr(self.crop).encode() + self.rows.serialize())
+        return self.work / FOLDER / f"{digest.hexdigest()[:24]}.jpgs"
+
+
+def stage_videos(
+    spill: Spill,
+    root: Path,
+    crop: Crop,
+    work: Path,
+    engine: Engine,
+    findings: Findings,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    turn: float = 0.0,
+) -> Spill:
+    """Stage every video named in `spill`; the new spill says where each frame waits.
+
+    Frames that cannot be had (the video ends early, there is no box) are left out and reported.
+    `turn` (0 to 1) is where in the list to begin: runs that share the work begin at different
+    places and skip what another has finished.
+    """
+    if not spill.videos:
+        return spill
+    (work / FOLDER).mkdir(parents=True, exist_ok=True)
+    first = int(turn * sum(1 for _ in _runs(spill)))
+    done = 0
+    for rows in engine.run(stage_video, _videos(spill, root, work, crop, first)):
+        done += rows
+        if progress:
+            progress(done, len(spill.splits))
+    placed = _placed(spill, root, work, crop, findings)
+    return write_spill(placed, spill.path.with_suffix(".staged"))
+
+
+def _videos(spill: Spill, root: Path, work: Path, crop: Crop, first: int) -> Iterator[Video]:
+    """Every video, beginning with number `first` and coming round."""
+    for before in (False, True):
+        for number, rows in enumerate(_runs(spill)):
+            video = Video(rows, root, work, crop)
+            if (number < first) == before and _is_video(video.path):
+                yield video
+
+
+def _is_video(path: str) -> bool:
+    return path.lower().endswith(VIDEO_SUFFIXES)
+
+
+def _runs(spill: Spill) -> Iterator[pa.RecordBatch]:
+    """Rows of one original_path after the other, as the reader gave them."""
+    held: list[pa.RecordBatch] = []
+    for rows in spill.batches():
+        paths = np.array(rows["original_path"].to_pylist(), object)
+        starts = [0, *(np.flatnonzero(paths[1:] != paths[:-1]) + 1).tolist(), rows.num_rows]
+        for start, stop in pairwise(starts):
+            if held and held[0]["original_path"][0].as_py() != paths[start]:
+                yield _joined(held)
+                held = []
+            held.append(rows.slice(start, stop - start))
+    if held:
+        yield _joined(held)
+
+
+def _joined(pieces: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch with buffers of its own, so that the same rows always serialize alike."""
+    rows = pa.concat_batches(pieces)
+    return rows.take(pa.array(np.arange(rows.num_rows)))
+
+
+def _placed(
+    spill: Spill, root: Path, work: Path, crop: Crop, findings: Findings
+) -> Iterator[pa.RecordBatch]:
+    """The rows with the places of their frames; what could not be staged is left out."""
+    for rows in _runs(spill):
+        video = Video(rows, root, work, crop)
+        if not _is_video(video.path):
+            yield rows
+            continue
+        places = json.loads(_marker(video).read_text())
+        lost = [(i, place) for i, place in enumerate(places) if isinstance(place, str)]
+        for i, reason in lost:
+            findings.skip(reason, rows["sample_key"][i].as_py())
+        kept = np.setdiff1d(np.arange(len(places)), [i for i, _ in lost])
+        if len(kept):
+            found = [places[i] for i in kept]
+            yield _with_places(rows.take(pa.array(kept)), found, video.file.name)
+
+
+def _with_places(rows: pa.RecordBatch, places: list[list[Any]], file: str) -> pa.RecordBatch:
+    offsets, sizes, facts = zip(*places, strict=True)
+    columns = {
+        "source_bytes": pa.array(sizes, pa.int64()),
+        "staged_file": pa.array([f"{FOLDER}/{file}"] * len(places)),
+        "staged_offset": pa.array(offsets, pa.int64()),
+        "staged_size": pa.array(sizes, pa.int64()),
+        "staged_facts": pa.array([json.dumps(fact) for fact in facts]),
+    }
+    arrays = [columns[name] if name in columns else rows[name] for name in SPILLED.names]
+    return pa.RecordBatch.from_arrays(arrays, schema=SPILLED)
+
+
+def stage_video(video: Video) -> int:
+    """One task: crop the wanted frames of a video into its staged file. Returns their number.
+
+    The marker, written last, holds for each row [offset, size, facts] or the reason it is left out.
+    """
+    if not _marker(video).exists():
+        places: list[Any] = [_EARLY] * video.rows.num_rows
+        part = video.file.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
+        with open(part, "wb") as file:
+            for i, found in _crops(video):
+                places[i] = found
+                if isinstance(found, Stored):
+                    places[i] = [file.tell(), len(found.content), found[1:]]
+                    file.write(found.content)
+        part.replace(video.file)
+        write_aside(_marker(video), json.dumps(places).encode())
+    return video.rows.num_rows
+
+
+def _marker(video: Video) -> Path:
+    return video.file.with_suffix(".json")
+
+
+def _crops(video: Video) -> Iterator[tuple[int, Stored | str]]:
+    """For each wanted frame, in the order of the video, its crop or why there is none."""
+    names = ["frame_index", "dataset", "variant", "pixel_aspect", "bbox_xyxy"]
+    wanted: dict[int, list[tuple[int, dict[str, Any]]]] = {}
+    for i, row in enumerate(video.rows.select([*names, "landmarks", "landmarks5"]).to_pylist()):
+        wanted.setdefault(row["frame_index"], []).append((i, row))
+    last = max(wanted)
+    for number, frame in enumerate(_frames(video.root / video.path)):
+        if number in wanted:
+            picture = frame.to_ndarray(format="rgb24")
+            for i, row in wanted[number]:
+                yield i, _crop(picture, row, video.crop)
+        if number == last:
+            return
+
+
+def _frames(path: Path) -> Iterator[av.VideoFrame]:
+    """Every frame in the video's own order and rate, as far as it decodes."""
+    try:
+        with av.open(str(path)) as container:
+            container.streams.video[0].thread_type = "AUTO"
+            yield from container.decode(video=0)
+    except FFmpegError:
+        return  # cut short: the frames from here on are reported
+
+
+def _crop(picture: np.ndarray, row: dict[str, Any], crop: Crop) -> Stored | str:
+    try:
+        affine = crop.affine_of(row)
+        if affine is not None:
+            return store_picture(picture, affine, crop.size, "video")
+    except Unreadable as error:
+        return error.reason
+    height, width = picture.shape[:2]
+    facts = (width, height, width, height, None, None, average_hash(picture))
+    return Stored(encode_jpeg(picture), "jpg", "video", *facts)
+
+
+def load_staged(work: Path, place: dict[str, Any]) -> Stored:
+    """A staged frame, from a row of the plan."""
+    with open(work / place["staged_file"], "rb") as file:
+        file.seek(place["staged_offset"])
+        content = file.read(place["staged_size"])
+    return Stored(content, *json.loads(place["staged_facts"]))
