@@ -1,0 +1,184 @@
+"""Pixels against an independent decoder and plain numpy."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+from PIL import Image
+
+from pipelines import Augment, batches
+from pipelines.decode import MEAN, STD, Geometry, draw, geometry
+from shards import write_shards
+from tests.pipelines.conftest import encoded, picture, sample, write
+
+EVERYTHING = Augment(brightness=0.4, contrast=0.5, saturation=0.6)
+HAS_GPU = torch.cuda.is_available()
+gpu = pytest.mark.gpu
+needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="no NVIDIA GPU on this machine")
+DEVICES = ["cpu", pytest.param("cuda", marks=[gpu, needs_gpu])]
+NVJPEG = 3 / 255 / 0.225  # nvJPEG's inverse transform differs by up to about 3 grey levels
+
+
+def decoded(number: int, side: int = 64) -> np.ndarray:
+    """By simplejpeg (libjpeg-turbo) and PIL, uint8 (H, W, 3)."""
+    content = encoded(number, side)
+    if number % 10 == 0:
+        return np.asarray(Image.open(io.BytesIO(content)))
+    return simplejpeg.decode_jpeg(content, fastdct=False, fastupsample=False)
+
+
+def by_hand(number: int, size: int, augment: Augment, place: int) -> np.ndarray:
+    """What the graph should give, one operation after the other as their papers have them."""
+    stored = decoded(number).astype(np.float64)
+    drawn = draw(augment, 0, 0, place, 1)
+    left, top = (int(v * (64 - size + 1)) for v in drawn.crop[0])
+    x = stored[top : top + size, left : left + size]
+    if drawn.flip[0]:
+        x = x[:, ::-1]
+    x = x * drawn.brightness[0]
+    x = (x - 128) * drawn.contrast[0] + 128
+    grey = x @ [0.299, 0.587, 0.114]
+    x = x * drawn.saturation[0] + grey[..., None] * (1 - drawn.saturation[0])
+    return ((x / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("augment", [Augment(), Augment(brightness=0.4, contrast=0.5), EVERYTHING])
+def test_training_pixels_are_numpys(index, augment, device):
+    loader = batches(index.where(), 30, image_size=56, augment=augment, threads=2, device=device)
+    tolerance = 1e-5 if device == "cpu" else 3 * NVJPEG
+    for step, batch in enumerate(loader):
+        for i, row in enumerate(batch.row.tolist()):
+            expected = by_hand(row, 56, augment, place=step * 30 + i)
+            np.testing.assert_allclose(batch.image[i].cpu(), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_evaluation_takes_the_centre(index, device):
+    batch = next(iter(batches(index.where(), 30, image_size=56, threads=2, device=device)))
+    tolerance = 1e-5 if device == "cpu" else NVJPEG
+    for i, row in enumerate(batch.row.tolist()):
+        expected = (decoded(row)[4:60, 4:60] - MEAN) / STD
+        np.testing.assert_allclose(batch.image[i].permute(1, 2, 0).cpu(), expected, atol=tolerance)
+
+
+def test_the_stored_size_is_not_touched(index):
+    batch = next(
+        iter(batches(index.where(), 10, image_size=64, augment=Augment(flip=0.0), threads=2))
+    )
+    for image, row in zip(batch.image, batch.row.tolist(), strict=True):
+        expected = (decoded(row) - MEAN) / STD
+        np.testing.assert_allclose(image.permute(1, 2, 0), expected, atol=1e-5)
+
+
+def test_other_sizes_are_resized_from_the_same_crop(index):
+    """64 stored, 28 wanted: the middle 56 pixels at half size. PIL's antialiased bilinear agrees to
+    a grey level or two: both round to uint8, PIL twice."""
+    batch = next(iter(batches(index.where(), 9, image_size=28, threads=2)))
+    for image, row in zip(batch.image, batch.row.tolist(), strict=True):
+        crop = Image.fromarray(decoded(row)[4:60, 4:60])
+        expected = np.asarray(crop.resize((28, 28), Image.Resampling.BILINEAR), np.float32)
+        found = image.permute(1, 2, 0).numpy() * STD + MEAN
+        assert np.abs(found - expected).max() < 2.5
+        assert np.abs(found - expected).mean() < 0.5
+
+
+def test_images_of_different_sizes_meet_at_one(tmp_path):
+    sizes = [64, 80, 120, 57]
+    items = ((sample(n), encoded(n, side)) for n, side in enumerate(sizes, 1))
+    index = write_shards(items, tmp_path)
+    for augment in (False, True):
+        loader = batches(index.where(), 4, image_size=56, threads=2, augment=augment)
+        assert next(iter(loader)).image.shape == (4, 3, 56, 56)
+    batch = next(iter(batches(index.where(), 4, image_size=56, threads=2)))
+    whole = Image.fromarray(picture(3, 120)).resize((64, 64), Image.Resampling.BILINEAR)
+    found = batch.image[2].permute(1, 2, 0).numpy() * STD + MEAN
+    # the JPEG's own loss is in this difference
+    assert np.abs(found - np.asarray(whole)[4:60, 4:60]).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("stored", "size", "crop"),
+    [
+        (256, 224, 224),
+        (224, 224, 224),
+        (128, 112, 112),
+        (256, 112, 224),
+        (100, 224, 88),
+        (96, 84, 84),
+    ],
+)
+def test_geometry(stored, size, crop):
+    sides = np.full(3, stored)
+    assert geometry(sides, sides, size) == Geometry(size, stored)
+    assert Geometry(size, stored).crop == crop
+
+
+def test_stored_sizes_that_differ_are_seen():
+    assert geometry(np.array([64, 64]), np.array([64, 65]), 56).stored is None
+    assert geometry(np.array([64, 80]), np.array([64, 80]), 56).stored is None
+
+
+def test_draws_do_not_depend_on_how_they_are_split():
+    whole = draw(EVERYTHING, 3, 1, 0, 100)
+    for field, part in zip(whole, draw(EVERYTHING, 3, 1, 37, 20), strict=True):
+        assert np.array_equal(field[37:57], part)
+    assert not np.array_equal(whole.crop, draw(EVERYTHING, 3, 2, 0, 100).crop)
+    assert not np.array_equal(whole.crop, draw(EVERYTHING, 4, 1, 0, 100).crop)
+
+
+def test_draws_have_their_distributions():
+    n = 20_000
+    drawn = draw(Augment(flip=0.3, brightness=0.4, contrast=2.0), 0, 0, 0, n)
+    assert drawn.flip.mean() == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / n))
+    for values, low, high in (
+        (drawn.crop[:, 0], 0, 1),
+        (drawn.crop[:, 1], 0, 1),
+        (drawn.brightness, 0.6, 1.4),
+        (drawn.contrast, 0, 3),  # a factor is never negative
+        (drawn.saturation, 1, 1),
+    ):
+        assert low <= values.min() and values.max() <= high
+        sigma = (high - low) / np.sqrt(12 * n)
+        assert values.mean() == pytest.approx((low + high) / 2, abs=5 * sigma + 1e-6)
+    columns = np.stack([drawn.crop[:, 0], drawn.crop[:, 1], drawn.brightness, drawn.contrast])
+    assert np.abs(np.corrcoef(columns) - np.eye(4)).max() < 5 / np.sqrt(n)
+
+
+def test_every_crop_position_comes(index, tmp_path):
+    """9 places on each axis from 64 to 56: all are used, the outermost too."""
+    ramp = np.zeros((64, 64, 3), np.uint8)
+    ramp[..., 0], ramp[..., 1] = np.arange(64) * 4, np.arange(64)[:, None] * 4
+    file = io.BytesIO()
+    Image.fromarray(ramp).save(file, "PNG")
+    ramps = write_shards(((sample(n), file.getvalue()) for n in range(1, 90)), tmp_path)
+    loader = batches(ramps.where(), 89, image_size=56, augment=Augment(flip=0.0), threads=2)
+    corners = [batch.image[:, :2, 0, 0] for _ in range(4) for batch in loader]
+    left, top = ((torch.cat(corners) * torch.tensor(STD[:2]) + torch.tensor(MEAN[:2])) / 4).T
+    assert set(left.round().int().tolist()) == set(range(9)) == set(top.round().int().tolist())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("flip", 1.5), ("brightness", -0.1), ("contrast", -1.0)]
+)
+def test_impossible_augmentation_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"{field} {value}"):
+        Augment(**{field: value})
+
+
+@gpu
+@needs_gpu
+def test_a_gpu_batch_has_everything_on_the_gpu(tmp_path):
+    index = write(tmp_path)
+    loader = batches(index.where(), 30, image_size=56, augment=True, device="cuda")
+    kept = list(loader)
+    assert all(field.is_cuda for batch in kept for field in batch)
+    copies = [batch.image.cpu() for batch in kept]
+    list(loader)
+    assert all(
+        torch.equal(batch.image.cpu(), copy) for batch, copy in zip(kept, copies, strict=True)
+    )
