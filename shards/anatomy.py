@@ -140,7 +140,7 @@ def wanted_point(rng: np.random.Generator) -> tuple[float, float]:
 # ---------------------------------------------------------------- who it is
 
 HAIR_STYLES = (
-    "short", "side", "quiff", "buzz", "bald", "bob", "long", "wavy", "bun", "curly", "fringe",
+    "short", "side", "quiff", "buzz", "bald", "bob", "long", "wavy", "tail", "curly", "fringe",
 )  # fmt: skip
 _SKINS = (
     (0.98, 0.86, 0.78), (0.96, 0.80, 0.69), (0.91, 0.73, 0.59), (0.84, 0.63, 0.48),

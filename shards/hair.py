@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shards.anatomy import RGB, mix
-from shards.pencil import BLACK, WHITE, Artist, argb, down, moved
+from shards.pencil import BLACK, WHITE, Artist, argb, down, moved, tapered
 
 _SIDES = (-1, 1)
 
@@ -55,23 +55,33 @@ _FRINGED = (
 _EDGES = {
     "short": (_CLOSE, _ROUND), "buzz": (_CLOSE, _ROUND), "side": (_FULL, _PARTED),
     "quiff": (_RISEN, _ROUND), "bob": (_CURTAIN, _CURTAINED), "long": (_CURTAIN, _CURTAINED),
-    "wavy": (_CURTAIN, _CURTAINED), "bun": (_CLOSE, _ROUND), "fringe": (_FULL, _FRINGED),
+    "wavy": (_CURTAIN, _CURTAINED), "tail": (_CLOSE, _ROUND), "fringe": (_FULL, _FRINGED),
     "curly": (_FULL, _ROUND),
 }  # fmt: skip
 
 
 def paint_hair_behind(artist: Artist) -> None:
     style, hair = artist.person.hair_style, artist.person.hair
-    if style == "bun":
-        angle = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-        ring = np.stack([0.4 * np.cos(angle), 0.32 * np.sin(angle)], axis=-1)
-        artist.fill(moved(ring, 0, artist.face.crown - 0.2), mix(hair, BLACK, 0.15), lift=-0.4)
+    if style == "tail":
+        tail = [
+            (0.7, -0.9),
+            (1.2, -0.75),
+            (1.42, -0.1),
+            (1.36, 0.7),
+            (1.12, 1.3),
+            (1.0, 0.4),
+            (0.9, -0.2),
+        ]
+        artist.fill(np.array(tail) * (artist.person.side, 1), mix(hair, BLACK, 0.3), lift=-0.3)
+        lock = np.array([(1.0, -0.75), (1.22, -0.1), (1.22, 0.6), (1.12, 1.2)])
+        locks = np.stack([moved(lock, k, 0) for k in (-0.07, 0.0, 0.07)]) * (artist.person.side, 1)
+        artist.line(locks, 0.03, mix(hair, WHITE, 0.15), 0.4, lift=-0.3)
     if style in ("bob", "long", "wavy"):
         _falling(artist, low=1.22 if style == "bob" else 2.4, wave=0.07 * (style == "wavy"))
     if style == "curly":
-        outer, inner = np.array(_FULL) * (1.2, 1.03), np.array(_FULL) * (0.8, 0.6)
-        outer[[0, -1], 1] = 0.55
-        _curls(artist, outer, inner, mix(hair, BLACK, 0.4))
+        angle = np.linspace(1.24, -0.24, 11) * np.pi
+        outer = np.stack([1.36 * np.cos(angle), -0.35 - 1.2 * np.sin(angle)], axis=-1)
+        _curls(artist, outer, 0.5 * outer, mix(hair, BLACK, 0.35))
 
 
 def _falling(artist: Artist, low: float, wave: float) -> None:
@@ -174,11 +184,15 @@ def paint_occluder(artist: Artist) -> None:
 
 def _hand(artist: Artist) -> None:
     side, low = artist.person.side, artist.face.jaw[8, 1]
+    palm = [(0.3, 0.25), (1.12, 0.25), (1.3, 0.9), (1.2, 1.6), (0.6, 1.6), (0.3, 0.8)]
+    artist.fill(moved(palm, 0, low) * (side, 1), artist.shade(0.2), lift=0.1)
     for k in range(4):
-        finger = np.array([(0, 0), (-side * 0.1, -0.5), (-side * 0.16, -0.85 + 0.07 * abs(k - 1))])
-        finger = moved(finger, side * (0.98 - 0.19 * k), low + 0.35)
-        artist.line(finger, 0.21, artist.shade(0.6), lift=0.1)
-        artist.line(finger, 0.17, artist.shade(0.08), lift=0.1)
+        finger = np.array(
+            [(0, 0.1), (-side * 0.1, -0.5), (-side * 0.16, -0.85 + 0.07 * abs(k - 1))]
+        )
+        finger = moved(finger, side * (1.02 - 0.2 * k), low + 0.35)
+        artist.line(finger, 0.21, artist.shade(0.7), lift=0.1)
+        artist.line(finger, 0.18, artist.shade(0.08), lift=0.1)
         x, y = finger[2].tolist()
         artist.glow(x, y, (0.07, 0.09), artist.shine(0.6), 0.7, lift=0.1)
 
@@ -196,17 +210,17 @@ def _scarf(artist: Artist) -> None:
 
 
 def _loose_strands(artist: Artist) -> None:
-    side, crown = artist.person.side, artist.face.crown
-    curves = [
-        [(side * 0.1, 0.75 * crown), (side * (0.3 + k), -0.4), (side * (0.42 + k), 0.55)]
-        for k in (0, 0.09, 0.2)
-    ]
-    artist.line(curves, 0.07, artist.person.hair, lift=0.1)
+    side, crown, hair = artist.person.side, artist.face.crown, artist.person.hair
+    fall = np.array([(0.05, 0.78 * crown), (0.22, -0.6), (0.36, -0.1), (0.34, 0.35), (0.24, 0.7)])
+    spread = np.array([(0.1, 0), (0.6, 0), (1, 0), (1, 0), (0.6, 0)])
+    for k, tone in enumerate((BLACK, hair, hair, WHITE, hair)):
+        lock = (fall + (0.09 * k - 0.1) * spread) * (side, 1)
+        artist.fill(tapered(lock, 0.1), mix(hair, tone, 0.15), lift=0.1)
 
 
 def _mug(artist: Artist) -> None:
     low = artist.face.mouth.middle + 0.1
-    cup = [(-0.48, low), (0.0, low + 0.07), (0.48, low), (0.44, low + 1.2), (-0.44, low + 1.2)]
+    cup = [(-0.48, low), (0.0, low + 0.07), (0.48, low), (0.44, low + 2), (-0.44, low + 2)]
     colour = mix(artist.scene.backdrop, WHITE, 0.6)
     artist.fill(cup, colour, lift=0.3)
     artist.line(

@@ -16,13 +16,14 @@ import skia
 from shards.anatomy import RGB, ActionUnits, Geometry, Identity, mix
 from shards.scene import Camera, Scene
 
+Number = float | int
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
 
 
 class Canvas:
     """A square picture in the making; everything is drawn through a lens that may blur."""
 
-    def __init__(self, size: int, blur: float) -> None:
+    def __init__(self, size: int, blur: Number) -> None:
         self.size = size
         self.pixels = np.zeros((size, size, 4), np.uint8)
         self._surface = skia.Surface(self.pixels)
@@ -34,7 +35,7 @@ class Canvas:
     def flood(self, shader: Any) -> None:
         self.skia.drawPaint(skia.Paint(Shader=shader))
 
-    def disc(self, x: float, y: float, radius: float, colour: int) -> None:
+    def disc(self, x: Number, y: Number, radius: Number, colour: int) -> None:
         self.skia.drawCircle(x, y, radius, skia.Paint(AntiAlias=True, Color=colour))
 
     @contextmanager
@@ -53,32 +54,35 @@ class Canvas:
         return self.pixels[..., :3]
 
 
-def argb(colour: Iterable[float], alpha: float = 1.0) -> int:
+def argb(colour: Iterable[Number], alpha: Number = 1.0) -> int:
     red, green, blue = (int(255 * min(max(v, 0.0), 1.0) + 0.5) for v in colour)
     return int(255 * min(max(alpha, 0.0), 1.0) + 0.5) << 24 | red << 16 | green << 8 | blue
 
 
-def linear(start: Sequence[float], end: Sequence[float], *colours: int) -> Any:
+def linear(start: Sequence[Number], end: Sequence[Number], *colours: int) -> Any:
     """A gradient from one point to another."""
     return skia.GradientShader.MakeLinear([skia.Point(*start), skia.Point(*end)], colours)
 
 
-def down(start: float, end: float, *colours: int) -> Any:
+def down(start: Number, end: Number, *colours: int) -> Any:
     """A gradient down the face, from y = start to y = end."""
     return linear((0, start), (0, end), *colours)
 
 
 def radial(
-    centre: Sequence[float], radius: float, colours: list[int], stops: list[float] | None = None
+    centre: Sequence[Number],
+    radius: Number,
+    colours: list[int],
+    stops: Sequence[Number] | None = None,
 ) -> Any:
     return skia.GradientShader.MakeRadial(skia.Point(*centre), radius, colours, stops)
 
 
-def moved(points: Any, across: float, down: float) -> np.ndarray:
+def moved(points: Any, across: Number, down: Number) -> np.ndarray:
     return np.asarray(points, float) + np.array([across, down])
 
 
-def tapered(curves: np.ndarray, width: float) -> np.ndarray:
+def tapered(curves: np.ndarray, width: Number) -> np.ndarray:
     """Outlines of strokes, (..., n, 2), thick in the middle and thin at both ends."""
     along = np.gradient(curves, axis=-2)
     normal = along[..., ::-1] * (-1, 1)
@@ -121,12 +125,18 @@ class Artist:
     face: Geometry
     scene: Scene
 
-    def path(self, points: Any, lift: float = 0.0, closed: bool = True) -> Any:
+    def path(self, points: Any, lift: Number = 0.0, closed: bool = True) -> Any:
         seen = self.camera.turn(np.asarray(points, float), lift)
         return _smooth(seen if seen.ndim == 3 else seen[None], closed)
 
     def fill(
-        self, shape: Any, colour: RGB, alpha: float = 1.0, *, lift: float = 0.0, shader: Any = None
+        self,
+        shape: Any,
+        colour: RGB,
+        alpha: Number = 1.0,
+        *,
+        lift: Number = 0.0,
+        shader: Any = None,
     ) -> None:
         path = shape if isinstance(shape, skia.Path) else self.path(shape, lift)
         brush = skia.Paint(AntiAlias=True, Color=argb(colour, alpha))
@@ -135,7 +145,7 @@ class Artist:
         self.canvas.drawPath(path, brush)
 
     def line(
-        self, curves: Any, width: float, colour: RGB, alpha: float = 1.0, lift: float = 0.0
+        self, curves: Any, width: Number, colour: RGB, alpha: Number = 1.0, lift: Number = 0.0
     ) -> None:
         """A round-ended stroke along (n, 2) points, or several of one colour, (k, n, 2)."""
         brush = skia.Paint(
@@ -148,7 +158,7 @@ class Artist:
         )
         self.canvas.drawPath(self.path(curves, lift, closed=False), brush)
 
-    def folds(self, curves: Any, depth: float, width: float = 0.02) -> None:
+    def folds(self, curves: Any, depth: Number, width: Number = 0.02) -> None:
         """Folds of skin, (k, n, 2): dark lines, thin at both ends, in a wide soft shadow."""
         if depth > 0.04:
             self.line(curves, 3.5 * width, self.shade(0.5), 0.16 * depth)
@@ -156,8 +166,8 @@ class Artist:
             self.fill(outlines, self.shade(0.95), min(0.75 * depth, 0.8))
 
     def glow(
-        self, x: float, y: float, radii: tuple[float, float], colour: RGB, alpha: float,
-        lift: float = 0.0,
+        self, x: Number, y: Number, radii: tuple[Number, Number], colour: RGB, alpha: Number,
+        lift: Number = 0.0,
     ) -> None:  # fmt: skip
         """A soft ellipse that fades to nothing at its rim."""
         at = self.camera.turn(np.array([x, y]), lift).tolist()
@@ -169,12 +179,18 @@ class Artist:
         self.canvas.restore()
 
     def dot(
-        self, x: float, y: float, radius: float, colour: RGB, alpha: float = 1.0, lift: float = 0.0
+        self,
+        x: Number,
+        y: Number,
+        radius: Number,
+        colour: RGB,
+        alpha: Number = 1.0,
+        lift: Number = 0.0,
     ) -> None:
         at = self.camera.turn(np.array([x, y]), lift).tolist()
         self.canvas.drawCircle(*at, radius, skia.Paint(AntiAlias=True, Color=argb(colour, alpha)))
 
-    def ball(self, x: float, y: float, radius: float, colours: list[RGB]) -> None:
+    def ball(self, x: Number, y: Number, radius: Number, colours: list[RGB]) -> None:
         """A disc shaded from its lower middle to its rim by three colours."""
         right, low = self.camera.turn(np.array([x, y])).tolist()
         tones = [argb(colour) for colour in colours]
@@ -182,7 +198,7 @@ class Artist:
         self.canvas.drawCircle(right, low, radius, skia.Paint(AntiAlias=True, Shader=shader))
 
     @contextmanager
-    def inside(self, shape: Any, lift: float = 0.0) -> Iterator[None]:
+    def inside(self, shape: Any, lift: Number = 0.0) -> Iterator[None]:
         """Only what falls inside the shape is drawn."""
         path = shape if isinstance(shape, skia.Path) else self.path(shape, lift)
         self.canvas.save()
@@ -190,12 +206,12 @@ class Artist:
         yield
         self.canvas.restore()
 
-    def shade(self, amount: float) -> RGB:
+    def shade(self, amount: Number) -> RGB:
         """The skin in shadow: darker, and redder than a plain multiple."""
         red, green, blue = self.person.skin
         return mix(self.person.skin, (0.55 * red, 0.36 * green, 0.32 * blue), amount)
 
-    def shine(self, amount: float) -> RGB:
+    def shine(self, amount: Number) -> RGB:
         return mix(self.person.skin, (1.0, 0.95, 0.88), amount)
 
     def strands(self) -> np.random.Generator:

@@ -12,9 +12,9 @@ MARGIN = 0.15  # of the face box's side, on each side of it: AffectNet's
 OCCLUDERS = ("hand", "scarf", "strands", "mug")
 
 _BACKDROPS = (
-    (0.62, 0.71, 0.76), (0.78, 0.74, 0.68), (0.55, 0.64, 0.60), (0.70, 0.62, 0.66),
-    (0.50, 0.56, 0.66), (0.84, 0.79, 0.70), (0.46, 0.55, 0.58), (0.76, 0.66, 0.60),
-    (0.66, 0.70, 0.62), (0.40, 0.43, 0.50),
+    (0.56, 0.72, 0.82), (0.86, 0.76, 0.62), (0.50, 0.68, 0.60), (0.78, 0.60, 0.66),
+    (0.46, 0.54, 0.74), (0.90, 0.82, 0.66), (0.38, 0.56, 0.60), (0.84, 0.64, 0.54),
+    (0.68, 0.74, 0.56), (0.42, 0.42, 0.56),
 )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ class Camera:
 
 LANDMARK_LIFT = np.zeros(68)
 LANDMARK_LIFT[27:36] = (0.06, 0.14, 0.22, 0.28, 0.12, 0.16, 0.2, 0.16, 0.12)  # the nose stands out
-_WIDEST = ActionUnits(au1=1, au2=1, au25=1, au26=1)
+_WIDEST = ActionUnits(au1=1.0, au2=1.0, au25=1.0, au26=1.0)
 _FOREHEAD = (0.0, -0.92)  # a face box reaches well above the brows
 
 
