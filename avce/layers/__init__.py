@@ -1,6 +1,7 @@
 """Optimisation layers: convex programs whose solutions are differentiable functions."""
 
 from .closed import softmax, sparsemax
+from .optlayer import OptLayer, SolveError
 from .simplex import SoftMax, SparseMax
 
-__all__ = ["SoftMax", "SparseMax", "softmax", "sparsemax"]
+__all__ = ["OptLayer", "SoftMax", "SolveError", "SparseMax", "softmax", "sparsemax"]

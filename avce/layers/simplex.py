@@ -2,41 +2,112 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from .closed import softmax, sparsemax
+from .optlayer import OptLayer, logger
+
+ENGINES = ("closed", "ecos", "batched", "cvxpylayers")
 
 
-class SparseMax(nn.Module):
-    """The attentive map: argmin_p |p - z|^2 over the simplex, for rows of `dim`."""
+class _SimplexMap(nn.Module):
+    """A map of rows of length `dim` onto the simplex: in closed form, or as its program.
 
-    def __init__(self, dim: int, engine: str = "closed"):
+    engine: "closed", or one of `OptLayer`'s. on_error is `OptLayer`'s; the closed form gives a row
+    that is not finite NaN in either case. audit: the fraction of rows that ECOS solves again; the
+    largest difference is logged and kept in `largest_difference`.
+    """
+
+    closed: Callable[[Tensor], Tensor]
+
+    def __init__(
+        self, dim: int, engine: str = "closed", *, on_error: str = "raise", audit: float = 0.0
+    ):
         super().__init__()
-        self.dim = dim
-        self.engine = engine
+        if engine not in ENGINES:
+            raise ValueError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
+        if dim < 1:
+            raise ValueError(f"dim is {dim}; a row has at least one entry")
+        if not 0 <= audit <= 1:
+            raise ValueError(f"audit is {audit}; it is a fraction of rows, from 0 to 1")
+        self.dim, self.engine, self.audit = dim, engine, audit
+        self.layer = None if engine == "closed" else self.program(engine, on_error, audit)
+        self.auditor = self.program("ecos", "nan", 0.0) if engine == "closed" and audit else None
+        self._chance = torch.Generator().manual_seed(0)
+        self._largest_difference = 0.0
+
+    def program(self, engine: str, on_error: str, audit: float) -> OptLayer:
+        """The declaration, which every engine but the closed form solves."""
+        raise NotImplementedError
+
+    @property
+    def largest_difference(self) -> float:
+        return self.layer.largest_difference if self.layer else self._largest_difference
 
     def forward(self, z: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        _check_length(z, self.dim)
-        return sparsemax(z)
+        if z.shape[-1] != self.dim:
+            raise ValueError(
+                f"rows of length {z.shape[-1]} meet a layer made for {self.dim}; build it with "
+                f"the length of its input"
+            )
+        if self.layer is not None:
+            return self.layer(z.reshape(-1, self.dim)).reshape(z.shape)
+        p = type(self).closed(z)
+        if self.auditor is not None:
+            self._compare(z.detach().reshape(-1, self.dim), p.detach().reshape(-1, self.dim))
+        return p
+
+    def extra_repr(self) -> str:
+        return f"{self.dim}, engine={self.engine!r}"
+
+    def _compare(self, z: Tensor, p: Tensor) -> None:
+        assert self.auditor is not None
+        rows = torch.rand(len(z), generator=self._chance).lt(self.audit).to(z.device)
+        if rows.any():
+            difference = float((self.auditor(z[rows]) - p[rows]).abs().nan_to_num(0).max())
+            self._largest_difference = max(self._largest_difference, difference)
+            logger.info("audit: %d rows by ECOS, largest difference %.1e", rows.sum(), difference)
 
 
-class SoftMax(nn.Module):
-    """The inattentive map: argmin_p -z.p + sum p log p over the simplex, for rows of `dim`."""
+class SparseMax(_SimplexMap):
+    """The attentive map: argmin_p |p - z|^2  s.t.  p >= 0, sum p = 1, for rows of length `dim`."""
 
-    def __init__(self, dim: int, engine: str = "closed"):
-        super().__init__()
-        self.dim = dim
-        self.engine = engine
+    closed = staticmethod(sparsemax)
 
-    def forward(self, z: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        _check_length(z, self.dim)
-        return softmax(z)
+    def program(self, engine: str, on_error: str, audit: float) -> OptLayer:
+        import cvxpy as cp
+
+        return OptLayer(
+            [cp.Variable(self.dim)],
+            [cp.Parameter(self.dim)],
+            lambda p, z: cp.sum_squares(p - z),
+            [lambda p, z: -p],
+            [lambda p, z: cp.sum(p) - 1],
+            engine=engine,
+            on_error=on_error,
+            audit=audit,
+        )
 
 
-def _check_length(z: Tensor, dim: int) -> None:
-    if z.shape[-1] != dim:
-        raise ValueError(
-            f"rows of length {z.shape[-1]} meet a layer made for {dim}; build it with the length "
-            f"of its input"
+class SoftMax(_SimplexMap):
+    """The inattentive map: argmin_p -z.p + sum p log p  s.t.  sum p = 1, for rows of `dim`."""
+
+    closed = staticmethod(softmax)
+
+    def program(self, engine: str, on_error: str, audit: float) -> OptLayer:
+        import cvxpy as cp
+
+        return OptLayer(
+            [cp.Variable(self.dim)],
+            [cp.Parameter(self.dim)],
+            lambda p, z: -p @ z - cp.sum(cp.entr(p)),
+            [],
+            [lambda p, z: cp.sum(p) - 1],
+            engine=engine,
+            on_error=on_error,
+            audit=audit,
         )

@@ -1,0 +1,47 @@
+"""cvxpylayers behind our interface, for programs whose atoms we do not translate.
+
+It differentiates the cone program itself, so that any convex atom will do. It is slower, its
+solutions carry SCS's tolerance, and on exponential cones its gradient is wrong at large values.
+"""
+
+from __future__ import annotations
+
+import diffcp
+import torch
+from cvxpylayers.torch import CvxpyLayer
+from torch import Tensor
+
+from .interrupts import interrupts_kept
+from .program import Declaration
+
+_SETTINGS = {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 50_000}
+
+
+class Conic:
+    """Solves a declaration with SCS and differentiates it through its cone program."""
+
+    def __init__(self, declared: Declaration):
+        self.layer = CvxpyLayer(
+            declared.problem,
+            parameters=declared.parameters,
+            variables=declared.variables,
+            solver_args=_SETTINGS,
+        )
+
+    def solve(self, theta: list[Tensor]) -> tuple[Tensor, ...]:
+        """The solutions, in autograd's graph; raises `diffcp.SolverError` where one row fails."""
+        with interrupts_kept():
+            return self.layer(*theta)
+
+    def fails(self, theta: list[Tensor]) -> list[str]:
+        """Why each row fails alone; empty strings for those that do not."""
+        return [self._verdict([t[i : i + 1] for t in theta]) for i in range(theta[0].shape[0])]
+
+    def _verdict(self, theta: list[Tensor]) -> str:
+        try:
+            with torch.no_grad():
+                self.solve(theta)
+        except diffcp.SolverError as error:
+            reason = str(error).lower()
+            return next((v for v in ("infeasible", "unbounded") if v in reason), "failed")
+        return ""

@@ -1,0 +1,319 @@
+"""The optimality conditions of a batch of programs: their derivatives, Newton steps and gradient.
+
+Equation (4) of the paper, with complementarity written as lambda - max(0, lambda + g) instead of
+lambda * g: the matrix then stays regular at ties.
+
+    grad_x L = 0,   lambda = max(0, lambda + g),   h = 0,    L = f + lambda.g + nu.h
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .program import Program
+
+TINY = 1e-300  # what a positive entry is kept above: its logarithm must exist
+TIE = 1e-12  # a constraint this close to its bound counts as active, as in the closed form
+
+
+class Point(NamedTuple):
+    """A primal and dual point of each program in the batch."""
+
+    x: Tensor  # (b, size)
+    lam: Tensor  # (b, inequalities)
+    nu: Tensor  # (b, equalities)
+
+    def rows(self, chosen: Tensor) -> Point:
+        return Point(*(part[chosen] for part in self))
+
+
+class Local(NamedTuple):
+    """The program around a point: values, slopes and curvature."""
+
+    slope: Tensor  # (b, size): gradient of the Lagrangian in x
+    hessian: Tensor  # (b or 1, size) if the program is diagonal, else (b or 1, size, size)
+    g: Tensor  # (b, inequalities)
+    jacobian: Tensor  # (b or 1, inequalities, size)
+    h: Tensor  # (b, equalities)
+    plane: Tensor  # (b or 1, equalities, size)
+
+
+def _gradient(outputs: Tensor, x: Tensor, graph: bool = False) -> Tensor:
+    if not outputs.requires_grad:
+        return torch.zeros_like(x)
+    (slope,) = torch.autograd.grad(
+        outputs.sum(), x, create_graph=graph, retain_graph=True, allow_unused=True
+    )
+    return torch.zeros_like(x) if slope is None else slope
+
+
+def _jacobian(outputs: Tensor, x: Tensor) -> Tensor:
+    """(b, outputs, size) of outputs (b, outputs) that depend on their own row of x only."""
+    if not outputs.requires_grad or not outputs.shape[1]:
+        return x.new_zeros(x.shape[0], outputs.shape[1], x.shape[1])
+    columns = [_gradient(outputs[:, i], x) for i in range(outputs.shape[1])]
+    return torch.stack(columns, dim=1)
+
+
+class Instance:
+    """A program with its parameters filled in for a batch; all tensors float64."""
+
+    def __init__(self, program: Program, theta: Sequence[Tensor]):
+        self.theta = [t.detach() for t in theta]
+        self.batch = self.theta[0].shape[0]
+        self.device = self.theta[0].device
+        self.program = program.to(self.device)
+        self.quadratic = program.hessian is not None and None not in (
+            program.jacobian is None or 0,
+            program.plane is None or 0,
+        )
+        self._fix_offsets()
+
+    def _fix_offsets(self) -> None:
+        """What the affine parts are at zero, so that a later point costs one product."""
+        program, zero = (
+            self.program,
+            torch.zeros(self.batch, self.program.size, dtype=torch.float64, device=self.device),
+        )
+        if program.hessian is not None:
+            with torch.enable_grad():
+                x = zero.clone().requires_grad_()
+                self.linear = _gradient(program.objective(x, self.theta), x)
+        if program.jacobian is not None:
+            self.g0 = program.inequalities(zero, self.theta)
+        if program.plane is not None:
+            self.h0 = program.equalities(zero, self.theta)
+
+    def rows(self, chosen: Tensor) -> Instance:
+        return Instance(self.program, [t[chosen] for t in self.theta])
+
+    def around(self, point: Point, curvature: bool = True) -> Local:
+        """Everything one Newton step needs."""
+        program, (x, lam, nu) = self.program, point
+        g, jacobian = self._constraints(x, program.jacobian, "g0", program.inequalities)
+        h, plane = self._constraints(x, program.plane, "h0", program.equalities)
+        if program.hessian is not None:
+            hessian = program.hessian[None]
+            slope = x * hessian if program.diagonal else x @ hessian[0]
+            slope = slope + self.linear
+        else:
+            slope, hessian = self._curved(point, curvature)
+        if program.jacobian is not None:
+            slope = slope + self.pull_inequalities(lam, jacobian)
+        if program.plane is not None:
+            slope = slope + nu @ program.plane
+        return Local(slope, hessian, g, jacobian, h, plane)
+
+    def _constraints(self, x: Tensor, fixed: Tensor | None, offset: str, function):
+        if fixed is not None:
+            bounds = self.program.bounds if offset == "g0" else None
+            moved = x[:, bounds[0]] * bounds[1] if bounds else x @ fixed.T
+            return getattr(self, offset) + moved, fixed[None]
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            value = function(x, self.theta)
+            return value.detach(), _jacobian(value, x)
+
+    def _curved(self, point: Point, curvature: bool) -> tuple[Tensor, Tensor]:
+        """Gradient and Hessian of the Lagrangian less the terms whose Jacobian is constant."""
+        program, (x, lam, nu) = self.program, point
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            total = program.objective(x, self.theta)
+            if program.jacobian is None:
+                total = total + (lam * program.inequalities(x, self.theta)).sum(1)
+            if program.plane is None:
+                total = total + (nu * program.equalities(x, self.theta)).sum(1)
+            slope = _gradient(total, x, graph=curvature)
+            if not curvature:
+                return slope, x
+            second = _gradient(slope, x) if program.diagonal else _jacobian(slope, x)
+        return slope.detach(), second
+
+    def pull_inequalities(self, lam: Tensor, jacobian: Tensor) -> Tensor:
+        """jacobian^T lam, (b, size)."""
+        if self.program.bounds is not None:
+            entries, coefficients = self.program.bounds
+            zero = lam.new_zeros(lam.shape[0], self.program.size)
+            return zero.index_add_(1, entries, lam * coefficients)
+        if jacobian.shape[0] == 1:
+            return lam @ jacobian[0]
+        return torch.einsum("bk,bkn->bn", lam, jacobian)
+
+
+@dataclass
+class Step:
+    """A solution of the active-set system, the direction of x and of the multipliers."""
+
+    x: Tensor
+    lam: Tensor
+    nu: Tensor
+
+
+def solve_active(
+    instance: Instance, local: Local, active: Tensor, r1: Tensor, r2: Tensor, r3: Tensor
+) -> Step:
+    """Solve the KKT matrix of the active constraints, the same forwards and backwards.
+
+    [ H    G_a^T  A^T ] [x  ]   [r1]
+    [ G_a  0      0   ] [lam] = [r2]      rows of inactive constraints: lam = 0
+    [ A    0      0   ] [nu ]   [r3]
+    """
+    program = instance.program
+    if program.diagonal and program.bounds is not None:
+        free_hessian = local.hessian > 0
+        if free_hessian.all():
+            return _solve_bounds(instance, local, active, r1, r2, r3)
+    return _solve_dense(instance, local, active, r1, r2, r3)
+
+
+def _solve_bounds(
+    instance: Instance, local: Local, active: Tensor, r1: Tensor, r2: Tensor, r3: Tensor
+) -> Step:
+    """O(size): active bounds fix entries, the rest is a diagonal, a few equalities couple them."""
+    entries, coefficients = instance.program.bounds  # pyright: ignore[reportGeneralTypeIssues]
+    zero = torch.zeros_like(r1)
+    weight = active.to(r1.dtype)
+    count = zero.index_add(1, entries, weight)
+    fixed = zero.index_add(1, entries, weight * r2 / coefficients) / count.clamp(min=1)
+    inverse = torch.where(count > 0, zero, 1 / local.hessian)
+    start = fixed + inverse * r1
+    plane = local.plane
+    if not plane.shape[1]:
+        nu, pulled = r3, zero
+    elif plane.shape[:2] == (1, 1):  # one equality, the same for all rows: a division
+        row = plane[0, 0]
+        schur = (inverse * row) @ row
+        nu = ((start @ row)[:, None] - r3) / torch.where(schur == 0, 1.0, schur)[:, None]
+        pulled = nu * row
+    else:
+        schur = torch.einsum("bkn,bn,bln->bkl", *_batched(plane, inverse))
+        residual = (plane @ start[..., None])[..., 0] - r3
+        nu = _solve_matrix(schur, residual)
+        pulled = torch.einsum("bkn,bk->bn", plane.expand(len(nu), -1, -1), nu)
+    x = start - inverse * pulled
+    stress = (r1 - local.hessian * x - pulled) / count.clamp(min=1)
+    return Step(x, weight * stress[:, entries] / coefficients, nu)
+
+
+def _batched(plane: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    full = plane.expand(inverse.shape[0], -1, -1)
+    return full, inverse, full
+
+
+def _solve_dense(
+    instance: Instance, local: Local, active: Tensor, r1: Tensor, r2: Tensor, r3: Tensor
+) -> Step:
+    batch, n = r1.shape
+    k, m = active.shape[1], r3.shape[1]
+    hessian = torch.diag_embed(local.hessian) if instance.program.diagonal else local.hessian
+    # Entries near zero have a curvature up to 1/x: scaled to one, or they drown the others.
+    scale = hessian.diagonal(dim1=-2, dim2=-1).clamp(min=1).rsqrt().expand(batch, n)
+    matrix = r1.new_zeros(batch, n + k + m, n + k + m)
+    matrix[:, :n, :n] = hessian * scale[:, :, None] * scale[:, None, :]
+    rows = local.jacobian * active[..., None] * scale[:, None, :]
+    matrix[:, n : n + k, :n] = rows
+    matrix[:, :n, n : n + k] = rows.mT
+    matrix[:, n + k :, :n] = local.plane * scale[:, None, :]
+    matrix[:, :n, n + k :] = (local.plane * scale[:, None, :]).mT
+    matrix.diagonal(dim1=1, dim2=2)[:, n : n + k] = (~active).to(r1.dtype)
+    answer = _solve_matrix(matrix, torch.cat([r1 * scale, r2 * active, r3], dim=1))
+    return Step(answer[:, :n] * scale, answer[:, n : n + k] * active, answer[:, n + k :])
+
+
+def _solve_matrix(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solve each system; a singular one (repeated constraints) by least squares."""
+    answer, info = torch.linalg.solve_ex(matrix, right[..., None])
+    answer = answer[..., 0]
+    size = right.abs().amax(1) + 1e-300
+    error = (torch.einsum("bij,bj->bi", matrix, answer) - right).abs().amax(1)
+    bad = (info != 0) | ~(error <= 1e-6 * size)
+    bad &= torch.isfinite(matrix).all(2).all(1) & torch.isfinite(right).all(1)
+    if bad.any():
+        inverse = torch.linalg.pinv(matrix[bad], rtol=1e-13, hermitian=True)
+        answer[bad] = torch.einsum("bij,bj->bi", inverse, right[bad])
+    return answer
+
+
+def polish(instance: Instance, point: Point, steps: int = 10) -> tuple[Point, Tensor]:
+    """Semismooth Newton steps from a rough solution to machine precision.
+
+    Returns the point and, for each row, the size of its KKT residual against its own scale: at
+    most 1e-12 where the polish came through, larger (or NaN) where it did not.
+    """
+    before = None
+    for step in range(steps + 1):
+        local, active, point = _settle(instance, point)
+        error = _relative_error(instance, local, point, active)
+        stalled = torch.zeros_like(error, dtype=torch.bool) if before is None else error >= before
+        done = (error <= 1e-13) | (stalled & (error <= 1e-11))
+        if step == steps or bool((done | error.isnan()).all()):
+            break
+        before = error
+        point = _newton(instance, local, active, point)
+    return point, error
+
+
+def _settle(instance: Instance, point: Point) -> tuple[Local, Tensor, Point]:
+    """Drop the multipliers of inactive constraints and look around."""
+    g, _ = instance._constraints(
+        point.x, instance.program.jacobian, "g0", instance.program.inequalities
+    )
+    active = point.lam + g > 0
+    point = point._replace(lam=torch.where(active, point.lam, 0.0))
+    return instance.around(point), active, point
+
+
+def _relative_error(instance: Instance, local: Local, point: Point, active: Tensor) -> Tensor:
+    weight = torch.where(instance.program.positive, point.x.clamp(max=1), 1.0)
+    slope = (local.slope * weight).abs().amax(1)
+    kept = torch.where(active, local.g.abs(), local.g.clamp(min=0))
+    forces = _largest(point.lam.abs()) + _largest(point.nu.abs())
+    lengths = 1 + point.x.abs().amax(1)
+    error = torch.maximum(_largest(kept), _largest(local.h.abs())) / lengths
+    return torch.maximum(slope / (1 + forces + instance_scale(instance)), error)
+
+
+def instance_scale(instance: Instance) -> Tensor:
+    """How large the numbers are that a row was given, (b,)."""
+    return torch.stack([t.flatten(1).abs().amax(1) for t in instance.theta]).amax(0)
+
+
+def _largest(values: Tensor) -> Tensor:
+    return values.amax(1) if values.shape[1] else values.new_zeros(values.shape[0])
+
+
+def _newton(instance: Instance, local: Local, active: Tensor, point: Point) -> Point:
+    step = solve_active(instance, local, active, -local.slope, -local.g, -local.h)
+    return Point(move(instance, point.x, step.x), point.lam + step.lam, point.nu + step.nu)
+
+
+def move(instance: Instance, x: Tensor, step: Tensor) -> Tensor:
+    """x + step; entries that must stay positive move by a factor, which agrees to first order."""
+    if not instance.program.positive.any():
+        return x + step
+    grown = (x * (step / x).clamp(-700, 3).exp()).clamp(min=TINY)
+    return torch.where(instance.program.positive, grown, x + step)
+
+
+def pull_back(instance: Instance, point: Point, grad: Tensor) -> list[Tensor | None]:
+    """The vector-Jacobian product of the solution: one solve, then -(dG/dtheta)^T of it."""
+    local = instance.around(point)
+    active = (point.lam + local.g > 0) | (local.g > -TIE)
+    nothing = torch.zeros_like(local.g), torch.zeros_like(local.h)
+    adjoint = solve_active(instance, local, active, grad, *nothing)
+    with torch.enable_grad():
+        theta = [t.detach().requires_grad_() for t in instance.theta]
+        x = point.x.detach().requires_grad_()
+        program = instance.program
+        g, h = program.inequalities(x, theta), program.equalities(x, theta)
+        lagrangian = program.objective(x, theta) + (point.lam * g).sum(1) + (point.nu * h).sum(1)
+        slope = _gradient(lagrangian, x, graph=True)
+        total = (adjoint.x * slope).sum() + (adjoint.lam * g).sum() + (adjoint.nu * h).sum()
+        grads = torch.autograd.grad(total, theta, allow_unused=True)
+    return [None if part is None else -part for part in grads]

@@ -1,0 +1,282 @@
+"""A convex program as a layer: declared once with CVXPY, solved and differentiated in batches."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+    from .conic import Conic
+    from .solve import Solver
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("auto", "ecos", "batched", "cvxpylayers")
+
+
+class SolveError(ValueError):
+    """Some rows of a batch have no solution; `rows` maps each reason to their indices."""
+
+    def __init__(self, message: str, rows: dict[str, list[int]]):
+        super().__init__(message)
+        self.rows = rows
+
+
+class OptLayer(nn.Module):
+    """Solve  argmin_x f(x, theta)  s.t.  g(x, theta) <= 0,  h(x, theta) = 0  for a batch of theta.
+
+    Each function takes the variables, then the parameters, and is called once, with CVXPY objects;
+    it returns an expression. `forward` takes each parameter with a leading batch dimension and
+    returns the solution of the one variable, or a tuple with that of each. Work is in float64,
+    results come back in the dtype and on the device of the input. Gradients are those of the
+    active-set KKT system; the second derivative is not available.
+
+    engine: "batched" walks the whole batch through one interior point method in torch, on any
+    device; "ecos" solves row by row with ECOS; both then polish to machine precision and hand each
+    other what they cannot solve. "cvxpylayers" takes any convex atom. "auto" is "batched" where the
+    atoms are known, else "cvxpylayers".
+
+    on_error: "raise" a `SolveError` with the count and rows that are not finite, infeasible,
+    unbounded or failed; or give those rows "nan", with no gradient, and go on with the others.
+
+    audit: the fraction of rows that are solved again by ECOS; the largest difference is logged and
+    kept in `largest_difference`.
+
+    Raises `ValueError` at once if the program is not convex (DCP), not affine in its parameters
+    (DPP), or uses leaves it was not given.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[cp.Variable],
+        parameters: Sequence[cp.Parameter],
+        objective: Callable[..., Any],
+        inequalities: Sequence[Callable[..., Any]],
+        equalities: Sequence[Callable[..., Any]],
+        *,
+        engine: str = "auto",
+        on_error: str = "raise",
+        audit: float = 0.0,
+    ):
+        super().__init__()
+        from .program import declare
+
+        _check_choice("engine", engine, ENGINES)
+        _check_choice("on_error", on_error, ("raise", "nan"))
+        if not 0 <= audit <= 1:
+            raise ValueError(f"audit is {audit}; it is a fraction of rows, from 0 to 1")
+        self.declared = declare(variables, parameters, objective, inequalities, equalities)
+        self.on_error = on_error
+        self.audit = audit
+        self.largest_difference = 0.0
+        self._chance = torch.Generator().manual_seed(0)
+        self.engine, self._solver = _choose(self.declared, engine)
+
+    def forward(self, *theta: Tensor) -> Tensor | tuple[Tensor, ...]:
+        batch = self._check(theta)
+        exact = [t.double() for t in theta]
+        solutions = self._forward(exact, batch) if batch else self._nothing(exact)
+        dtype = theta[0].dtype
+        for other in theta[1:]:
+            dtype = torch.promote_types(dtype, other.dtype)
+        results = tuple(solution.to(dtype) for solution in solutions)
+        return results[0] if len(results) == 1 else results
+
+    def extra_repr(self) -> str:
+        return f"{self.declared.problem.objective}, engine={self.engine!r}"
+
+    def __deepcopy__(self, memo: dict) -> OptLayer:
+        """The program is shared: it never changes, and CVXPY's leaves must keep their identity."""
+        return copy.copy(self)
+
+    def _check(self, theta: Sequence[Tensor]) -> int:
+        wanted = self.declared.parameters
+        if len(theta) != len(wanted):
+            raise ValueError(
+                f"the layer has {len(wanted)} parameters but was called with {len(theta)}; pass "
+                f"one tensor for each, in the order of `parameters`"
+            )
+        for parameter, t in zip(wanted, theta, strict=True):
+            if tuple(t.shape[1:]) != parameter.shape or not t.ndim or not t.is_floating_point():
+                raise ValueError(
+                    f"{parameter} takes floating numbers of shape (batch, "
+                    f"{', '.join(map(str, parameter.shape))}), not {t.dtype} {tuple(t.shape)}"
+                )
+            if t.shape[0] != theta[0].shape[0] or t.device != theta[0].device:
+                raise ValueError(
+                    f"{parameter} has {t.shape[0]} rows on {t.device}, the first parameter "
+                    f"{theta[0].shape[0]} on {theta[0].device}; give all the same"
+                )
+        return theta[0].shape[0]
+
+    def _forward(self, theta: list[Tensor], batch: int) -> tuple[Tensor, ...]:
+        finite = torch.stack([t.detach().flatten(1).isfinite().all(1) for t in theta]).all(0)
+        verdicts = ["solved"] * batch
+        if not bool(finite.all()):
+            verdicts = ["solved" if ok else "not finite" for ok in finite.tolist()]
+            self._refuse(verdicts)
+        if self.engine == "cvxpylayers":
+            return self._forward_conic(theta, verdicts)
+        flat, verdicts = _Solve.apply(self, verdicts, *theta)  # pyright: ignore
+        self._refuse(verdicts)
+        if self.audit:
+            self._compare(theta, flat.detach(), verdicts)
+        return self._split(flat)
+
+    def _forward_conic(self, theta: list[Tensor], verdicts: list[str]) -> tuple[Tensor, ...]:
+        from diffcp import SolverError
+
+        conic: Conic = self._solver  # pyright: ignore[reportAssignmentType]
+        good = _places(verdicts, theta[0].device)
+        kept = [t[good] for t in theta]
+        try:
+            found = conic.solve(kept) if len(good) else self._nothing(kept)
+        except SolverError:
+            for row, why in zip(good.tolist(), conic.fails(kept), strict=True):
+                verdicts[row] = why or verdicts[row]
+            self._refuse(verdicts)
+            good = _places(verdicts, theta[0].device)
+            found = self._nothing(theta)
+            if len(good):
+                found = conic.solve([t[good] for t in theta])
+        return tuple(_spread(part, good, len(verdicts)) for part in found)
+
+    def _nothing(self, theta: list[Tensor]) -> tuple[Tensor, ...]:
+        """No rows, still joined to the graph."""
+        tie = torch.stack([t[:0].sum() for t in theta]).sum()
+        return tuple(tie + tie.new_zeros(0, *v.shape) for v in self.declared.variables)
+
+    def _split(self, flat: Tensor) -> tuple[Tensor, ...]:
+        from .atoms import column_order
+
+        sizes = [v.size for v in self.declared.variables]
+        parts = flat[:, : sum(sizes)].split(sizes, dim=1)
+        return tuple(
+            column_order(p, v.shape) for p, v in zip(parts, self.declared.variables, strict=True)
+        )
+
+    def _refuse(self, verdicts: list[str]) -> None:
+        reasons = sorted(set(verdicts) - {"solved"})
+        if not reasons or self.on_error == "nan":
+            return
+        rows = {reason: [i for i, v in enumerate(verdicts) if v == reason] for reason in reasons}
+        counts = "; ".join(
+            f"{len(found)} of {len(verdicts)} rows {_SAID[why]} ({_listed(found)})"
+            for why, found in rows.items()
+        )
+        raise SolveError(f"{counts}; mend them or build the layer with on_error='nan'", rows)
+
+    def _compare(self, theta: list[Tensor], flat: Tensor, verdicts: list[str]) -> None:
+        good = _places(verdicts, flat.device)
+        drawn = torch.rand(len(good), generator=self._chance) < self.audit
+        rows = good[drawn.to(good.device)]
+        if not len(rows):
+            return
+        solver: Solver = self._solver  # pyright: ignore[reportAssignmentType]
+        again = solver.check([t.detach()[rows] for t in theta])
+        difference = float((again - flat[rows]).abs().max())
+        self.largest_difference = max(self.largest_difference, difference)
+        logger.info("audit: %d rows solved again, largest difference %.1e", len(rows), difference)
+
+
+_SAID = {
+    "not finite": "hold NaN or infinite parameters",
+    "infeasible": "have no feasible point",
+    "unbounded": "are unbounded below",
+    "failed": "could not be solved by any engine",
+}
+
+
+class _Solve(torch.autograd.Function):
+    """Forwards the solver, backwards one linear solve with the same KKT matrix."""
+
+    @staticmethod
+    def forward(ctx, layer: OptLayer, verdicts: list[str], *theta: Tensor):
+        from .kkt import Instance
+
+        solver: Solver = layer._solver  # pyright: ignore[reportAssignmentType]
+        rows = _places(verdicts, theta[0].device)
+        whole = len(rows) == len(verdicts)
+        instance = Instance(solver.program, theta if whole else [t[rows] for t in theta])
+        point, said = solver.solve(instance) if instance.batch else (None, [])
+        verdicts = list(verdicts)
+        for row, verdict in zip(rows.tolist(), said, strict=True):
+            verdicts[row] = verdict
+        ctx.good = None
+        if any(v != "solved" for v in verdicts):
+            solved = torch.tensor([v == "solved" for v in said], device=rows.device).nonzero()[:, 0]
+            ctx.good, whole = rows[solved], False
+            if point is not None:
+                instance, point = instance.rows(solved), point.rows(solved)
+        ctx.instance, ctx.point = instance, point
+        ctx.shapes = [t.shape for t in theta]
+        if whole and point is not None:
+            return point.x.clone(), verdicts  # the context keeps its own: no cycle, no surprise
+        found = point.x if point is not None else theta[0].new_zeros(0, solver.program.size)
+        return _spread(found, _places(verdicts, rows.device), len(verdicts)), verdicts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor, _):
+        from .kkt import pull_back
+
+        if ctx.good is None:
+            return None, None, *pull_back(ctx.instance, ctx.point, grad)
+        zeros = [grad.new_zeros(shape) for shape in ctx.shapes]
+        if len(ctx.good):
+            parts = pull_back(ctx.instance, ctx.point, grad[ctx.good])
+            for zero, part in zip(zeros, parts, strict=True):
+                if part is not None:
+                    zero[ctx.good] = part
+        return None, None, *zeros
+
+
+def _choose(declared, engine: str) -> tuple[str, Solver | Conic]:
+    """The engine that a program will use, and the program made ready for it."""
+    from .atoms import UnknownAtom
+
+    if engine != "cvxpylayers":
+        from .program import build
+        from .solve import Solver
+
+        try:
+            program = build(declared)
+        except UnknownAtom as reason:
+            logger.warning("cvxpylayers will solve this program: we do not translate %s", reason)
+        else:
+            engine = "batched" if engine == "auto" else engine
+            return engine, Solver(program, engine)
+    from .conic import Conic
+
+    return "cvxpylayers", Conic(declared)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
+
+
+def _places(verdicts: list[str], device: torch.device) -> Tensor:
+    found = [i for i, verdict in enumerate(verdicts) if verdict == "solved"]
+    return torch.tensor(found, dtype=torch.long, device=device)
+
+
+def _spread(part: Tensor, rows: Tensor, batch: int) -> Tensor:
+    """Rows put back in their places among NaN."""
+    if len(rows) == batch:
+        return part
+    return part.new_full((batch, *part.shape[1:]), torch.nan).index_copy(0, rows, part)
+
+
+def _listed(rows: list[int]) -> str:
+    shown = ", ".join(map(str, rows[:8]))
+    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+    return f"row{'s' * (len(rows) > 1)} {shown}{more}"

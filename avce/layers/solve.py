@@ -1,0 +1,75 @@
+"""From a batch of parameters to certified solutions: solve roughly, polish, retry what is left."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .batched import Batched
+from .ecos import FAILED, SOLVED, Ecos
+from .kkt import Instance, Point, polish
+from .program import Program
+
+_ACCEPTED = 1e-9  # relative KKT residual; a polished row is near 1e-15
+_ROUGH = 1e-4
+_TIGHT = 1e-9
+
+
+class Solver:
+    """One program and the engine that solves it; ECOS is made ready when first needed."""
+
+    def __init__(self, program: Program, engine: str):
+        self.program = program
+        self.batched = Batched(program)
+        self._ecos = Ecos(program) if engine == "ecos" else None
+        self.engine = engine
+
+    @property
+    def ecos(self) -> Ecos:
+        if self._ecos is None:
+            self._ecos = Ecos(self.program)
+        return self._ecos
+
+    def solve(self, instance: Instance) -> tuple[Point, list[str]]:
+        """A polished point and a verdict for each row: solved, infeasible, unbounded or failed.
+
+        A row counts as solved if its KKT residual says so, whatever the engine said on the way.
+        The walk over the batch comes first or last, ECOS the other way round, so that the few rows
+        one of them cannot do go to the other.
+        """
+        attempts = [(self._by_ecos, _ROUGH), (self._by_ecos, _TIGHT), (self._by_walk, _TIGHT)]
+        if self.engine == "batched":
+            attempts = [(self._by_walk, _ROUGH), (self._by_walk, _TIGHT), (self._by_ecos, _TIGHT)]
+        point, bad, verdicts = attempts[0][0](instance, attempts[0][1])
+        for attempt, tolerance in attempts[1:]:
+            rows = bad.nonzero()[:, 0]
+            if not len(rows):
+                break
+            again, still, said = attempt(instance.rows(rows), tolerance)
+            for whole, part in zip(point, again, strict=True):
+                whole[rows] = part
+            bad[rows] = still
+            for row, verdict in zip(rows.tolist(), said, strict=True):
+                verdicts[row] = verdict if verdict != FAILED else verdicts[row]
+        for row, wrong in enumerate(bad.tolist()):
+            verdicts[row] = SOLVED if not wrong else verdicts[row].replace(SOLVED, FAILED)
+        return point, verdicts
+
+    def check(self, theta: list[Tensor]) -> Tensor:
+        """ECOS's own answer, polished, for rows that another route has solved."""
+        return self._by_ecos(Instance(self.program, theta), _TIGHT)[0].x
+
+    def _by_ecos(self, instance: Instance, tolerance: float) -> tuple[Point, Tensor, list[str]]:
+        rough, verdicts = self.ecos.solve(instance, tolerance)
+        above = rough.x.clamp(min=1e-12)
+        rough = rough._replace(x=torch.where(instance.program.positive, above, rough.x))
+        return *_polished(instance, rough), verdicts
+
+    def _by_walk(self, instance: Instance, tolerance: float) -> tuple[Point, Tensor, list[str]]:
+        rough = self.batched.solve(instance, tolerance)
+        return *_polished(instance, rough), [FAILED] * instance.batch
+
+
+def _polished(instance: Instance, rough: Point) -> tuple[Point, Tensor]:
+    point, error = polish(instance, rough)
+    return point, ~(error <= _ACCEPTED)
