@@ -1,0 +1,76 @@
+"""The board of scores in four formats, and its warnings beside printed rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from avce.intervals import assess
+from avce.scoreboard import (
+    Published,
+    Setting,
+    as_csv,
+    as_json,
+    as_latex,
+    as_text,
+    board,
+    caveats,
+)
+from tests.avce.verdicts import class_table, video_table
+
+PRINTED = Published("AVCE", "supplement, Table 5", "affwild", {"ccc": (0.682, 0.594)}, "AlexNet")
+
+
+@pytest.fixture(scope="module")
+def evaluations():
+    worse, better = video_table(noise=0.3, model=1), video_table(noise=0.1, model=2)
+    return [assess(worse, "worse & co", resamples=50), assess(better, "better_run", resamples=50)]
+
+
+def test_text_marks_the_best_and_says_what_is_not_comparable(evaluations):
+    drawn = board(evaluations, [PRINTED], Setting("afew_va", "val", stand_in=True))
+    text = as_text(drawn)
+    assert text.splitlines()[0].split()[-1] == "A" and "0.682" in text
+    assert f"{evaluations[1].value('ccc'):.3f}*" in text
+    assert "not comparable with AVCE (supplement, Table 5)" in text and "drawn" in text
+    assert len({len(line) for line in text.splitlines()[:2]}) <= 2
+
+
+def test_json_and_csv_are_unrounded(evaluations):
+    drawn = board(evaluations, [PRINTED])
+    runs = json.loads(as_json(evaluations, drawn))["runs"]
+    assert runs[0]["valence"]["ccc"] == evaluations[0].value("ccc")
+    lines = list(csv.DictReader(io.StringIO(as_csv(drawn))))
+    assert float(lines[1]["CCC A"]) == evaluations[1].value("ccc", 1)
+    bounds = evaluations[1].intervals["ccc"][1]
+    assert bounds is not None and float(lines[1]["CCC A low"]) == bounds.low
+    assert lines[2]["published"] == "1" and lines[2]["RMSE V"] == ""
+
+
+def test_latex_escapes_names_and_sets_the_best_in_bold(evaluations):
+    text = as_latex(board(evaluations, [PRINTED]))
+    assert r"worse \& co" in text and r"better\_run" in text
+    assert r"\textbf{" in text and text.count(r"\midrule") == 2
+
+
+def test_the_same_set_under_the_same_rules_is_comparable():
+    assert caveats(Setting("affwild", "val"), PRINTED) == []
+    assert "mirror" in caveats(Setting("affwild", "val", flip=True), PRINTED)[0]
+
+
+def test_classes_have_their_own_columns():
+    drawn = board([assess(class_table(), "discrete", resamples=50)])
+    assert drawn.columns == ("accuracy", "mean class accuracy")
+
+
+def test_an_undefined_score_is_a_dash():
+    drawn = board([assess(video_table(videos=1, frames=1), "one frame", resamples=20)])
+    assert "-" in as_text(drawn) and "undefined" in as_text(drawn)
+
+
+def test_nothing_to_print_is_an_error():
+    with pytest.raises(ValueError, match="at least one run"):
+        board([])
