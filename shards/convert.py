@@ -152,8 +152,8 @@ def build(
         finally:
             report.seconds = round(time.monotonic() - started, 3)
             _write_report(store, report, options.part)
-        if options.part is None:
-            store.clean()
+            if options.part is None and (report.complete or not store.has_progress()):
+                store.clean()
     return report
 
 
@@ -455,7 +455,7 @@ def write_marker(store: Store, name: str, marker: _Marker) -> None:
         file.write_batch(marker.rows)
     path = store.local / _marker_name(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, sink.getvalue())
+    write_aside(path, sink.getvalue().to_pybytes())
     store.publish(_marker_name(name))
 
 

@@ -44,7 +44,7 @@ class Crop:
     The default margin of 1/14 makes the centre 224 of 256 pixels exactly the box.
     """
 
-    mode: Mode | None = None
+    mode: str | None = None  # one of Mode
     margin: float = 1 / 14
     size: int = 256
 
@@ -56,7 +56,7 @@ class Crop:
         if not 16 <= self.size <= 4096:
             raise ValueError(f"crop size {self.size} is outside 16 to 4096 pixels")
 
-    def mode_of(self, row: dict[str, Any]) -> Mode:
+    def mode_of(self, row: dict[str, Any]) -> str:
         """The mode for a row of the plan."""
         if self.mode is not None:
             return self.mode

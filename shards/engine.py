@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 class Engine:
     """Where tasks run. `jobs`: processes here, default all cores. `address`: a Dask scheduler."""
 
-    kind: Literal["joblib", "dask"] = "joblib"
+    kind: str = "joblib"  # or dask
     jobs: int | None = None
     address: str | None = None
 

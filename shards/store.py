@@ -105,6 +105,11 @@ class Store:
             with _lock(self, f"lock-{part[0]}-of-{part[1]}", shared=False):
                 yield
 
+    def has_progress(self) -> bool:
+        """Whether the work folder holds anything that a later run could go on from."""
+        frames = (self.work / "frames").is_dir()
+        return frames or any(name.endswith(".arrow") for name in self._sizes(f"{WORK}/"))
+
     def clean(self) -> None:
         """Remove the work folder, and the local copies of what was uploaded."""
         if self.url is not None:

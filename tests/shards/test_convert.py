@@ -1,0 +1,342 @@
+"""The engine: complete, reproducible, resumable, alone on its output."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shards import BuildOptions, Crop, Engine, LabelIndex, build
+from shards.sample import Sample
+from tests.shards.trees import Tree2017, blob, encoded, write_2021
+
+ALONE = Engine(jobs=1)
+SMALL = BuildOptions(samples_per_shard=8, engine=ALONE, crop=Crop(size=32))
+
+BUILD = """
+import sys
+from shards import BuildOptions, Crop, Engine, build
+raw, out, jobs, part = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+part = tuple(map(int, part.split("/"))) if part != "-" else None
+options = BuildOptions(samples_per_shard=8, engine=Engine(jobs=jobs), crop=Crop(size=32), part=part)
+try:
+    build("affectnet", raw, out, options, progress=lambda done, total: print(done, flush=True))
+except (OSError, ValueError) as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def in_a_process(raw: Path, out: Path, jobs: int = 1, part: str = "-", before: str = ""):
+    command = [sys.executable, "-c", before + BUILD, str(raw), str(out), str(jobs), part]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file but the report, which holds the time it took."""
+    names = sorted(p.name for p in out.iterdir() if p.name != "report.json")
+    return {name: (out / name).read_bytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
+    """60 faces of which three cannot be stored, early, in the middle and late."""
+    tree = Tree2017(tmp_path_factory.mktemp("raw")).fill(48, 12)
+    for i in (3, 20, 50):
+        path = tree.images / f"{1 + i % 7}"
+        victim = sorted(path.iterdir())[0]
+        victim.write_bytes(victim.read_bytes()[:-200])
+    tree.add(70, box="NULL,NULL,-1,-1")
+    tree.add(71, content=b"")
+    tree.add(72, extension="TIF", content=encoded(blob(72), "TIFF"))
+    return tree.write()
+
+
+@pytest.fixture(scope="module")
+def done(raw: Path, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("done")
+    build("affectnet", raw, out, SMALL)
+    return out
+
+
+def test_everything_is_stored_or_reported(raw: Path, done: Path):
+    index = LabelIndex.open(done)
+    report = json.loads((done / "report.json").read_text())
+    assert report["skipped"] == {"empty file": 1, "no face box": 1, "truncated": 3}
+    assert len(index) == report["rows"] == 63 - 5 and report["complete"]
+    assert report["splits"] == index.splits == index.metadata["splits"]
+    assert len(report["examples"]["truncated"]) == 3
+    assert index.metadata["skipped"] == report["skipped"]
+    assert index.verify() == []
+    assert not (done / ".work").exists() and not list(done.glob("*.part"))
+
+
+def test_rows_hold_what_the_reader_said_and_where_the_crop_lies(done: Path):
+    index = LabelIndex.open(done)
+    rows = index.table.to_pylist()
+    assert {row["width"] for row in rows} == {32} == {row["crop_size"] for row in rows}
+    assert {row["src_width"] for row in rows} == {48}
+    for row in rows:
+        a, b, c, d, e, f = row["crop_affine"]
+        assert (b, d) == (0, 0)
+        np.testing.assert_allclose([a * 8 + c, e * 40 + f], [2, 30], atol=1e-5)
+    tiff = [row for row in rows if row["image_format"] == "tiff"]
+    assert len(tiff) == 1 and tiff[0]["extension"] == "jpg"
+
+
+def test_a_shard_holds_one_split_and_no_order_of_the_list(done: Path):
+    index = LabelIndex.open(done)
+    for tar in index.tars:
+        assert len(set(index.where(shard=tar.name).column("split"))) == 1
+    keys = index.where(split="train").column("sample_key").tolist()
+    assert keys != sorted(keys)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_same_input_same_bytes_for_any_number_of_jobs(raw: Path, done: Path, tmp_path, jobs):
+    options = BuildOptions(samples_per_shard=8, engine=Engine(jobs=jobs), crop=Crop(size=32))
+    build("affectnet", raw, tmp_path, options)
+    assert contents(tmp_path) == contents(done)
+
+
+def test_another_seed_is_another_order_of_the_same_images(raw: Path, done: Path, tmp_path: Path):
+    options = BuildOptions(samples_per_shard=8, engine=ALONE, crop=Crop(size=32), seed=1)
+    build("affectnet", raw, tmp_path, options)
+    ours, theirs = LabelIndex.open(tmp_path), LabelIndex.open(done)
+    assert ours.digest != theirs.digest
+    assert sorted(ours.table["sha256"].to_pylist()) == sorted(theirs.table["sha256"].to_pylist())
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(raw: Path, done: Path, tmp_path: Path):
+    process = in_a_process(raw, tmp_path)
+    assert process.stdout is not None
+    while int(process.stdout.readline()) < 24:
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "labels.arrow").exists()
+    (tmp_path / "00006.tar.part").write_bytes(b"half")
+    report = build("affectnet", raw, tmp_path, SMALL)
+    assert report.reused >= 3
+    assert contents(tmp_path) == contents(done)
+
+
+def test_killed_while_numbering_rows_it_goes_on_to_the_same_bytes(raw, done, tmp_path, monkeypatch):
+    from shards import convert
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(convert, "write_marker", _counting(convert.write_marker, 10, killed))
+        build("affectnet", raw, tmp_path, SMALL)
+    build("affectnet", raw, tmp_path, SMALL)
+    assert contents(tmp_path) == contents(done)
+
+
+def _counting(function, calls: int, then):
+    """`function` for some calls, then something else: a process that dies at a known place."""
+    left = iter(range(calls))
+    return lambda *args: function(*args) if next(left, None) is not None else then(*args)
+
+
+def test_a_finished_output_is_left_alone(raw: Path, done: Path):
+    before = {p: p.stat().st_mtime_ns for p in done.glob("*.tar")}
+    report = build("affectnet", raw, done, SMALL)
+    assert report.complete and report.rows == 58 and report.reused == report.shards == 9
+    assert {p: p.stat().st_mtime_ns for p in done.glob("*.tar")} == before
+
+
+def test_finished_shards_of_other_options_are_refused_or_replaced(raw: Path, tmp_path: Path):
+    build("affectnet", raw, tmp_path, SMALL)
+    other = BuildOptions(samples_per_shard=20, engine=ALONE, crop=Crop(size=32))
+    with pytest.raises(ValueError, match="finished shards of other inputs or options"):
+        build("affectnet", raw, tmp_path, other)
+    assert LabelIndex.open(tmp_path).verify() == []
+    other = BuildOptions(samples_per_shard=20, engine=ALONE, crop=Crop(size=32), overwrite=True)
+    build("affectnet", raw, tmp_path, other)
+    index = LabelIndex.open(tmp_path)
+    assert len(index.tars) == 4 == len(list(tmp_path.glob("*.tar"))) and index.verify() == []
+
+
+def test_a_lost_tar_of_a_finished_output_is_written_again(raw: Path, done: Path, tmp_path: Path):
+    build("affectnet", raw, tmp_path, SMALL)
+    (tmp_path / "00002.tar").unlink()
+    build("affectnet", raw, tmp_path, SMALL)
+    assert contents(tmp_path) == contents(done)
+
+
+def test_parts_of_a_job_array_and_the_run_that_joins_them(raw: Path, done: Path, tmp_path: Path):
+    runs = [in_a_process(raw, tmp_path, part=f"{i}/2") for i in range(2)]
+    for run in runs:
+        _, errors = run.communicate()
+        assert run.returncode == 0, errors
+    assert not (tmp_path / "labels.arrow").exists()
+    assert json.loads((tmp_path / "report-1-of-2.json").read_text())["complete"] is False
+    report = build("affectnet", raw, tmp_path, SMALL)
+    assert report.reused == 9
+    assert {k: v for k, v in contents(tmp_path).items() if "report" not in k} == contents(done)
+
+
+def test_two_runs_on_one_output(raw: Path, done: Path, tmp_path: Path):
+    first = in_a_process(raw, tmp_path, before=SLOWLY)
+    assert first.stdout is not None
+    first.stdout.readline()
+    with pytest.raises(OSError, match=rf"is being written by process {first.pid} on .*; wait"):
+        build("affectnet", raw, tmp_path, SMALL)
+    first.send_signal(signal.SIGKILL)  # its lock dies with it
+    first.communicate()
+    build("affectnet", raw, tmp_path, SMALL)
+    assert contents(tmp_path) == contents(done)
+
+
+SLOWLY = """
+import shards.convert as c, time
+old = c.write_shard
+def slowly(job):
+    time.sleep(1)
+    return old(job)
+c.write_shard = slowly
+"""
+
+
+def test_a_full_disk_is_a_sentence_and_then_continues(raw: Path, done: Path, tmp_path: Path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, 15_000))\n"
+    limit += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    run = in_a_process(raw, tmp_path, before=limit)
+    _, errors = run.communicate()
+    assert run.returncode == 1 and "Traceback" not in errors
+    assert "cannot be written to: File too large; make room and run the same command" in errors
+    assert not list(tmp_path.glob("*.tar")) and not (tmp_path / "labels.arrow").exists()
+    build("affectnet", raw, tmp_path, SMALL)
+    assert contents(tmp_path) == contents(done)
+
+
+def test_failed_checks_stop_before_a_byte_and_are_reported(tmp_path: Path):
+    root = Tree2017(tmp_path / "raw").fill(5, 2).write(card=False)
+    with pytest.raises(ValueError, match="the published release has 414800"):
+        build("affectnet", root, tmp_path / "out", SMALL)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert "414800" in report["error"] and not report["complete"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.json"]
+
+
+def test_nothing_is_made_for_what_does_not_exist(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="is no folder"):
+        build("affectnet", tmp_path / "none", tmp_path / "out", SMALL)
+    with pytest.raises(ValueError, match="there is no data set 'imagenet'; choose one of"):
+        build("imagenet", tmp_path, tmp_path / "out", SMALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tree_without_a_readable_image_is_a_sentence(tmp_path: Path):
+    tree = Tree2017(tmp_path / "raw")
+    for i in range(3):
+        tree.add(i, csv="validation.csv" if i == 2 else "training.csv", content=b"no image at all")
+    with pytest.raises(ValueError, match="could be stored: 3 x not a JPEG"):
+        build("affectnet", tree.write(), tmp_path / "out", SMALL)
+    assert not (tmp_path / "out/labels.arrow").exists()
+
+
+def test_a_shard_that_loses_all_its_samples_is_no_tar(tmp_path: Path):
+    tree = Tree2017(tmp_path / "raw").fill(6, 2)
+    for path in tree.images.rglob("*.jpg"):
+        if path.read_bytes() in (encoded(blob(6)), encoded(blob(7))):
+            path.write_bytes(b"lost")
+    build("affectnet", tree.write(), tmp_path / "out", SMALL)
+    index = LabelIndex.open(tmp_path / "out")
+    assert [t.name for t in index.tars] == ["00000.tar"] and index.splits == {"train": 6}
+    assert index.verify() == []
+
+
+def test_a_key_that_comes_twice_is_named(tmp_path: Path):
+    tree = Tree2017(tmp_path / "raw").fill(3, 1)
+    tree.add(1)
+    with pytest.raises(ValueError, match=r"key 'affectnet-a_2_.*' comes twice"):
+        build("affectnet", tree.write(), tmp_path / "out", SMALL)
+
+
+def test_the_same_image_in_two_splits_is_warned_about(tmp_path: Path):
+    tree = Tree2017(tmp_path / "raw").fill(5, 2)
+    tree.add(30, csv="validation.csv", content=encoded(blob(1)))
+    report = build("affectnet", tree.write(), tmp_path / "out", SMALL)
+    leak = next(c for c in report.findings.checks if c["check"] == "images in several splits")
+    assert leak["outcome"] == "warn" and leak["detail"].startswith("1 images stand in more")
+
+
+def test_the_release_of_2021_passes_through_unchanged(tmp_path: Path):
+    root = write_2021(tmp_path / "raw")
+    build("affectnet", root, tmp_path / "out", BuildOptions(engine=ALONE))
+    index = LabelIndex.open(tmp_path / "out")
+    for row, path in enumerate(index.table["original_path"].to_pylist()):
+        assert index.read(row) == (root / path).read_bytes()
+    assert index.splits == {"train": 12, "val": 4}
+
+
+def test_json_labels_for_plain_users(tmp_path: Path):
+    import tarfile
+
+    root = Tree2017(tmp_path / "raw").fill(5, 2).write()
+    build("affectnet", root, tmp_path / "out", BuildOptions(with_json=True, engine=ALONE))
+    with tarfile.open(tmp_path / "out/00000.tar") as tar:
+        names = [name for name in tar.getnames() if name.endswith(".json")]
+        labels = json.loads(tar.extractfile(names[0]).read())  # type: ignore[union-attr]
+    assert labels["sample_key"] == names[0].removesuffix(".json")
+    assert {"valence", "arousal", "expression", "split"} <= labels.keys()
+    assert "fold" not in labels
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: BuildOptions(part=(2, 2)),
+        lambda: BuildOptions(samples_per_shard=0),
+        lambda: Engine(kind="spark"),
+        lambda: Engine(kind="dask"),
+    ],
+)
+def test_wrong_options_are_named(wrong):
+    with pytest.raises(ValueError, match=r"part 2/2|0 samples|'spark'|needs --address"):
+        wrong()
+
+
+def test_the_plan_keeps_every_sample_once_in_any_size(tmp_path: Path):
+    from shards import plan
+    from shards.findings import Findings
+
+    n = 9000  # more than a batch of the spill
+    (tmp_path / "x").write_bytes(b"1")
+
+    def samples():
+        for i in range(n):
+            split = "val" if i % 10 == 0 else "train"
+            yield Sample(
+                key=f"k{i}", original_path="x", dataset="affectnet", variant="v", split=split
+            )
+
+    spill = plan.spill(samples(), tmp_path, tmp_path / "plan.spill", Findings())
+    arranged = plan.arrange(
+        spill, tmp_path / "plan.arrow", seed=0, samples_per_shard=700, stored_bytes=1, choices={}
+    )
+    batches = [arranged.rows(number) for number in range(len(arranged.shards))]
+    assert tuple(batch.num_rows for batch in batches) == arranged.shards
+    assert arranged.shards == (675,) * 12 + (450,) * 2  # equal parts of each split
+    keys = [key for batch in batches for key in batch["sample_key"].to_pylist()]
+    assert sorted(keys) == sorted(f"k{i}" for i in range(n))
+
+
+def test_a_worker_that_is_killed_is_a_sentence(tmp_path: Path):
+    started = time.monotonic()
+    with pytest.raises(OSError, match="a worker process was killed"):
+        list(Engine(jobs=2).run(_die, [1, 2]))
+    assert time.monotonic() - started < 60
+
+
+def _die(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
