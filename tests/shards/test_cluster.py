@@ -1,0 +1,114 @@
+"""The same tasks on a Dask cluster, and the same files in an object store."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shards import BuildOptions, Crop, Engine, LabelIndex, build
+from tests.shards.test_convert import contents
+from tests.shards.trees import Tree2017
+
+SMALL = {"samples_per_shard": 6, "crop": Crop(size=32)}
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
+    tree = Tree2017(tmp_path_factory.mktemp("raw")).fill(30, 6)
+    victim = next((tree.images / "3").iterdir())
+    victim.write_bytes(victim.read_bytes()[:-200])
+    return tree.write()
+
+
+@pytest.fixture(scope="module")
+def done(raw: Path, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("done")
+    build("affectnet", raw, out, BuildOptions(engine=Engine(jobs=1), **SMALL))
+    return out
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning",  # the cluster's own sockets, when a worker was killed
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+def test_dask_with_a_killed_worker_gives_the_same_bytes(raw: Path, done: Path, tmp_path: Path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        victim = next(iter(cluster.workers.values())).pid
+        engine = Engine(kind="dask", address=cluster.scheduler_address)
+        killed = []
+
+        def kill_once(finished: int, total: int) -> None:
+            if 0 < finished < total and not killed:
+                os.kill(victim, signal.SIGKILL)
+                killed.append(finished)
+
+        build("affectnet", raw, tmp_path, BuildOptions(engine=engine, **SMALL), kill_once)
+    assert killed and contents(tmp_path) == contents(done)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 of our own on loopback."""
+    server_module = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    import s3fs
+
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    files = s3fs.S3FileSystem()
+    files.mkdir("shards")
+    yield "s3://shards/affectnet"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",  # botocore and moto on this Python
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+def test_an_object_store_holds_the_same_bytes(raw: Path, done: Path, tmp_path: Path, bucket: str):
+    import s3fs
+
+    class Killed(BaseException):
+        pass
+
+    def killed(finished: int, total: int) -> None:
+        if finished > 12:
+            raise Killed
+
+    options = BuildOptions(engine=Engine(jobs=1), **SMALL)
+    with pytest.raises(Killed):
+        build("affectnet", raw, bucket, options, killed)
+    files = s3fs.S3FileSystem()
+    assert not files.exists(f"{bucket}/labels.arrow")
+    report = build("affectnet", raw, bucket, options)
+    assert report.reused >= 2
+    assert build("affectnet", raw, bucket, options).reused == report.shards
+    names = [name.rsplit("/", 1)[1] for name in files.find(bucket)]
+    assert sorted(names) == sorted([*contents(done), "report.json"])
+    files.get(bucket + "/", str(tmp_path / "copy") + "/", recursive=True)
+    assert contents(tmp_path / "copy") == contents(done)
+    assert LabelIndex.open(tmp_path / "copy").verify() == []
+
+
+def test_an_address_that_nobody_knows_is_a_sentence(raw: Path):
+    with pytest.raises(ValueError, match="nowhere://x cannot be written to"):
+        build("affectnet", raw, "nowhere://x", BuildOptions(engine=Engine(jobs=1)))

@@ -1,0 +1,114 @@
+"""Frames of videos: each from its own place, none repeated, none invented."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build, convert
+from shards.image import decode
+
+OPTIONS = BuildOptions(samples_per_shard=12, engine=Engine(jobs=1), crop=Crop(size=64, margin=0.0))
+
+
+def level(video: int, frame: int) -> int:
+    """The grey level of a frame: it says which video and frame it is."""
+    return 40 + 10 * frame if video == 0 else 235 - 10 * frame  # at least 5 from each other
+
+
+def write_video(path: Path, video: int, frames: int, size: int = 96) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, options={"qscale": "1"})
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuv420p"
+        for number in range(frames):
+            grey = np.full((size, size, 3), level(video, number), np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def reader(root: Path, findings: Findings) -> Iterator[Sample]:
+    """Two videos of 15 frames; of the first, frame 3 has no box and labels go on after its end."""
+    for video in range(2):
+        for frame in range(18 if video == 0 else 15):
+            box = None if (video, frame) == (0, 3) else (16.0, 16.0, 80.0, 80.0)
+            yield Sample(
+                key=f"affwild_{video}_{frame:05d}",
+                original_path=f"videos/{video}.avi",
+                dataset="affwild",
+                variant="2017",
+                split="train",
+                video_id=str(video),
+                frame_index=frame,
+                bbox_xyxy=box,
+                valence=0.5,
+                arousal=0.0,
+            )
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "raw/videos").mkdir(parents=True)
+    for video in range(2):
+        write_video(tmp_path / f"raw/videos/{video}.avi", video, 15)
+    monkeypatch.setitem(convert.READERS, "aff-wild", reader)
+    return tmp_path / "raw"
+
+
+def test_every_row_is_its_own_frame_and_the_rest_is_reported(raw: Path, tmp_path: Path):
+    build("aff-wild", raw, tmp_path / "out", OPTIONS)
+    index = LabelIndex.open(tmp_path / "out")
+    skipped = json.loads((tmp_path / "out/report.json").read_text())["skipped"]
+    assert skipped == {"no face box": 1, "video ends before this frame": 3}
+    assert len(index) == 29 and index.verify() == []
+    for row, place in enumerate(index.table.to_pylist()):
+        picture, _ = decode(index.read(row), "jpeg")
+        expected = level(int(place["video_id"]), place["frame_index"])
+        assert abs(picture.mean() - expected) < 5
+        assert (place["width"], place["src_width"], place["image_format"]) == (64, 96, "video")
+        np.testing.assert_allclose(place["crop_affine"], [1, 0, -16, 0, 1, -16])
+    assert not (tmp_path / "out/.work").exists()
+
+
+def test_a_video_cut_short_gives_the_frames_it_has(raw: Path, tmp_path: Path):
+    path = raw / "videos/1.avi"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    report = build("aff-wild", raw, tmp_path / "out", OPTIONS)
+    lost = report.findings.skipped["video ends before this frame"]
+    assert lost > 3 and report.rows == 33 - 1 - lost
+    for row, place in enumerate(LabelIndex.open(tmp_path / "out").table.to_pylist()):
+        picture, _ = decode(LabelIndex.open(tmp_path / "out").read(row), "jpeg")
+        assert abs(picture.mean() - level(int(place["video_id"]), place["frame_index"])) < 5
+
+
+def test_staged_videos_are_found_again(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    build("aff-wild", raw, tmp_path / "whole", OPTIONS)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(convert, "write_shard", _interrupted)
+        build("aff-wild", raw, tmp_path / "out", OPTIONS)
+    staged = {p: p.stat().st_mtime_ns for p in (tmp_path / "out/.work/frames").iterdir()}
+    assert len(staged) == 4  # crops and marker of two videos
+    with monkeypatch.context() as patch:
+        patch.setattr("shards.frames._crops", _interrupted)  # decoding again would end here
+        build("aff-wild", raw, tmp_path / "out", OPTIONS)
+    for name in ("00000.tar", "00002.tar", "labels.arrow"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def _interrupted(_):
+    raise KeyboardInterrupt
+
+
+def test_whole_frames_without_a_crop(raw: Path, tmp_path: Path):
+    options = BuildOptions(engine=Engine(jobs=1), crop=Crop(mode="none"))
+    build("aff-wild", raw, tmp_path / "out", options)
+    index = LabelIndex.open(tmp_path / "out")
+    assert len(index) == 30 and set(index.where().column("width")) == {96}
+    assert index.table["crop_affine"].null_count == 30
