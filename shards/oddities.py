@@ -285,7 +285,7 @@ def _other_units(root: Path) -> None:
 
 @_aff_wild2
 def _mtl(root: Path) -> None:
-    """One MTL file a split instead of one a person: rows are found by person and frame."""
+    """EXPR and AU come as one MTL file a split: rows are found by person and frame."""
     (annotations,) = root.glob("*ABAW*")
     for part, name in (("Train_Set", "train_set"), ("Validation_Set", "validation_set")):
         lines = ["image,valence,arousal,expression,aus"]
@@ -293,14 +293,10 @@ def _mtl(root: Path) -> None:
             rows = path.read_text().splitlines()[1:]
             units = ",".join(["-1"] * 12)
             lines += [f"{path.stem}/{n:05d}.jpg,{row},4,{units}" for n, row in enumerate(rows, 1)]
-        (annotations / "MTL_Challenge" / part).mkdir(parents=True)
         target = annotations / "MTL_Challenge" / part / f"{name}.txt"
+        target.parent.mkdir(parents=True)
         target.write_text("\n".join(lines) + "\n")
-    for task in (
-        "VA_Estimation_Challenge",
-        "EXPR_Classification_Challenge",
-        "AU_Detection_Challenge",
-    ):
+    for task in ("EXPR_Classification_Challenge", "AU_Detection_Challenge"):
         shutil.rmtree(annotations / task)
 
 

@@ -11,7 +11,7 @@ image of number k. Null is -5 for valence and arousal (either makes both null), 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,14 +202,14 @@ def _labelled(root: Path, findings: Findings, plan: _Plan, person: str) -> Itera
     for name in others:
         findings.skip("file name is no frame number", f"{person}/{name}")
     listed = {row + 1 for row in np.flatnonzero(~np.isnan(rows).all(axis=1)).tolist()}
-    tasks = plan.annotations.persons[person]
+    tasks, place = plan.annotations.persons[person], _places(root, plan.annotations.year, folder)
     split = tasks.get("va") or next(iter(tasks.values()))
     for number, name in frames.items():
         if number not in listed:
             findings.skip("image without a row of labels", f"{person}/{name}")
             continue
         yield Sample(
-            **_place(root, plan.annotations.year, folder / name, number),
+            **place(number, name),
             **label_fields(rows[number - 1]),
             split=split,
             official_split=tasks.get("va"),
@@ -229,31 +229,36 @@ def _list_unseen(findings: Findings, person: str, rows: np.ndarray, frames: dict
             findings.skip(reason, f"{person}, row {row + 1}")
 
 
-def _place(root: Path, year: str, path: Path, number: int) -> dict[str, Any]:
-    """Fields that say which image it is."""
-    person = path.parent.name
-    video, slot = split_person(person)
+def _places(root: Path, year: str, folder: Path) -> Callable[[int, str], dict[str, Any]]:
+    """A function from frame number and image name to the fields that say which image it is.
+
+    What is the same for all images of a person is worked out once: there are millions.
+    """
+    video, slot = split_person(folder.name)
     rate = _RATE.fullmatch(video)
     fps = float(rate[1]) if rate else None
-    return {
-        "key": f"affwild2_{key_part(person)}_{number:05d}",
-        "original_path": path.relative_to(root).as_posix(),
-        "dataset": "affwild2",
-        "variant": year,
-        "video_id": video,
-        "person_slot": slot,
-        "frame_index": number - 1,
-        "frame_name": path.name,
-        "fps": fps,
-        "timestamp_s": (number - 1) / fps if fps else None,
-    }
+    key, path = f"affwild2_{key_part(folder.name)}", folder.relative_to(root).as_posix()
+    same = {"dataset": "affwild2", "variant": year, "video_id": video, "person_slot": slot}
+
+    def place(number: int, name: str) -> dict[str, Any]:
+        return same | {
+            "key": f"{key}_{number:05d}",
+            "original_path": f"{path}/{name}",
+            "frame_index": number - 1,
+            "frame_name": name,
+            "fps": fps,
+            "timestamp_s": (number - 1) / fps if fps else None,
+        }
+
+    return place
 
 
 def _without_labels(root: Path, plan: _Plan, person: str) -> Iterator[Sample]:
     folder = plan.folders[person]
+    place = _places(root, plan.annotations.year, folder)
     for number, name in frames_of(folder)[0].items():
         yield Sample(
-            **_place(root, plan.annotations.year, folder / name, number),
+            **place(number, name),
             split="unlabelled",
             official_split="test",
             annotation_source="none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -52,10 +53,12 @@ def frames_of(folder: Path) -> tuple[dict[int, str], list[str]]:
     """Image names by frame number (from 1), in order; and the names that are no frame."""
     frames: dict[int, str] = {}
     others = []
-    for path in sorted(folder.iterdir()):
-        match = _FRAME.fullmatch(path.name)
+    with os.scandir(folder) as entries:  # a folder holds up to 20,000, too many for Path objects
+        names = sorted(entry.name for entry in entries)
+    for name in names:
+        match = _FRAME.fullmatch(name)
         if match and int(match[1]) >= 1 and int(match[1]) not in frames:
-            frames[int(match[1])] = path.name
-        elif not path.name.startswith(".") and path.name.casefold() != _STRAY:
-            others.append(path.name)
+            frames[int(match[1])] = name
+        elif not name.startswith(".") and name.casefold() != _STRAY:
+            others.append(name)
     return dict(sorted(frames.items())), others

@@ -137,8 +137,8 @@ def _check_unlisted(images: Path, entries: list[Entry], findings: Findings) -> N
 
 def _check_size(images: Path, entries: list[Entry], findings: Findings) -> None:
     """A sample of the headers: aligned faces of another size were aligned by someone else."""
-    odd = []
-    for entry in entries[:: max(1, len(entries) // 50)]:
+    odd, looked_at = [], entries[:: max(1, len(entries) // 50)]
+    for entry in looked_at:
         try:
             with Image.open(images / entry.image) as image:
                 if image.size != ALIGNED_SIZE:
@@ -148,8 +148,8 @@ def _check_size(images: Path, entries: list[Entry], findings: Findings) -> None:
     findings.check(
         "aligned images are 100 x 100",
         not odd,
-        f"{len(odd)} of 50 looked at have another size ({', '.join(odd[:3])}); re-aligned copies "
-        "are not comparable",
+        f"{len(odd)} of {len(looked_at)} looked at have another size ({', '.join(odd[:3])}); "
+        "re-aligned copies are not comparable",
         level="warn",
     )
 

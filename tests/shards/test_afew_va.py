@@ -15,7 +15,7 @@ from shards.datasets.folds import deal_groups
 from shards.findings import Findings
 from shards.layouts import draw_afew_va
 from shards.oddities import HARMLESS, STOPPING
-from tests.shards.trees import Reading, assert_stops, read_tree, spoiled
+from tests.shards.reading import Reading, assert_stops, read_tree, spoiled
 
 CLIPS, FRAMES = 10, 3
 

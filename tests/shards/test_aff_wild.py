@@ -15,7 +15,7 @@ from shards.datasets.video import video_facts
 from shards.findings import Findings
 from shards.layouts import draw_aff_wild, write_video
 from shards.oddities import HARMLESS, STOPPING
-from tests.shards.trees import Reading, assert_stops, read_tree, spoiled
+from tests.shards.reading import Reading, assert_stops, read_tree, spoiled
 
 VIDEOS, FRAMES = 3, 6
 

@@ -12,7 +12,7 @@ from shards.datasets.card import CARD_NAME
 from shards.findings import Findings
 from shards.layouts import draw_aff_wild2
 from shards.oddities import HARMLESS, STOPPING
-from tests.shards.trees import Reading, assert_stops, read_tree, spoiled
+from tests.shards.reading import Reading, assert_stops, read_tree, spoiled
 
 VIDEOS, FRAMES = 4, 14  # frames 7 and 14 have no crop, row 11 is null
 PERSONS = 6  # two videos have two people
@@ -137,12 +137,17 @@ def test_other_action_units_are_left_null(clean: Path, tmp_path: Path) -> None:
     assert "not the twelve of later years" in reading.warnings
 
 
-def test_mtl_files_give_the_same_valence(clean: Path, tmp_path: Path) -> None:
-    odd, plain = read_odd(clean, tmp_path, "mtl"), read_tree(aff_wild2, clean)
+@pytest.mark.parametrize("alone", [False, True])
+def test_mtl_files_give_the_same_valence(alone: bool, clean: Path, tmp_path: Path) -> None:
+    root = spoiled(clean, tmp_path, "affwild2", "mtl")
+    if alone:
+        shutil.rmtree(next(root.glob("*/VA_*")))
+    odd, plain = read_tree(aff_wild2, root), read_tree(aff_wild2, clean)
+    assert not odd.sentence
     assert [(s.key, s.valence) for s in odd.samples] == [(s.key, s.valence) for s in plain.samples]
-    assert odd.samples[0].expression == 1
-    assert odd.samples[0].official_split is None  # only the VA task is the official one
-    assert odd.samples[0].split_by_task == {"mtl": "train"}
+    assert {sample.expression for sample in odd.samples} == {1}
+    assert odd.samples[0].official_split == (None if alone else "train")  # that of the VA task
+    assert odd.samples[0].split_by_task == {"mtl": "train"} | ({} if alone else {"va": "train"})
 
 
 @pytest.mark.parametrize(

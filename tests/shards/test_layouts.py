@@ -15,7 +15,7 @@ from shards import layouts
 from shards.datasets import aff_wild, aff_wild2, affectnet
 from shards.datasets.card import CARD_NAME, DataCard, expected_counts, read_card, write_card
 from shards.oddities import HARMLESS, STOPPING, oddities_of
-from tests.shards.trees import read_tree
+from tests.shards.reading import read_tree
 
 SMALL: dict[Callable[..., DataCard], dict[str, int]] = {
     layouts.draw_aff_wild: {"videos": 2, "frames": 3},

@@ -13,7 +13,7 @@ from shards.findings import Findings
 from shards.layouts import draw_raf_db
 from shards.oddities import HARMLESS, STOPPING
 from shards.sample import EXPRESSIONS
-from tests.shards.trees import Reading, assert_stops, read_tree, spoiled
+from tests.shards.reading import Reading, assert_stops, read_tree, spoiled
 
 N = 30
 
