@@ -114,8 +114,8 @@ def geometry(width: np.ndarray, height: np.ndarray, size: int) -> Geometry:
     return Geometry(size, sides.pop() if len(sides) == 1 else None)
 
 
-def inputs(draws: Draws, geometry: Geometry) -> Draw:
-    """What is fed to the graph beside the images: x, y of the crop, flip, mean and std.
+def inputs(draws: Draws, geometry: Geometry, saturate: bool = False) -> Draw:
+    """What is fed to the graph beside the images: x, y of the crop, flip, mean, std[, colours].
 
     Brightness b and contrast c about 128 make b c p + 128 (1 - c) of a pixel p; normalising that by
     mean and std is normalising p by (mean - 128 (1 - c)) / (b c) and std / (b c).
@@ -126,7 +126,17 @@ def inputs(draws: Draws, geometry: Geometry) -> Draw:
     gain = np.maximum(draws.brightness * draws.contrast, 1e-6)[:, None]  # black, not infinite
     offset = GREY * (1 - draws.contrast[:, None])
     x, y = np.ascontiguousarray(crop.astype(np.float32).T)
-    return x, y, draws.flip.astype(np.int32), (MEAN - offset) / gain, STD / gain
+    fed = x, y, draws.flip.astype(np.int32), (MEAN - offset) / gain, STD / gain
+    return (*fed, _mixing(draws.saturation)) if saturate else fed
+
+
+def _mixing(saturation: np.ndarray) -> np.ndarray:
+    """The matrices (n, 3, 3) that blend each colour with grey: s I + (1 - s) 1 luma^T.
+
+    Grey keeps its value, so this commutes with brightness and contrast and may come first.
+    """
+    s = saturation[:, None, None]
+    return (s * np.eye(3) + (1 - s) * LUMA).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,7 @@ class Graph:
     batch_size: int
     threads: int
     device: int | None = None  # a GPU's number, or None for the CPU
+    saturate: bool = False  # `inputs` bring a matrix too; DALI has no cheap way on a CPU
     prefetch: int = 2  # batches decoded ahead
 
     def over_plan(
@@ -158,7 +169,7 @@ class Graph:
                 pad_last_batch=True,  # without it, epochs after the first are no permutations
                 name="reader",
             )
-            pipeline.set_outputs(self._pixels(encoded, _fed(numbers)), row)
+            pipeline.set_outputs(self._pixels(encoded, self._fed(numbers)), row)
         pipeline.build()
         return pipeline
 
@@ -172,7 +183,7 @@ class Graph:
                 source=once,
                 num_outputs=1 + len(numbers),
                 batch=True,
-                dtype=[types.UINT8, *_FED],
+                dtype=[types.UINT8, *_FED[: len(numbers)]],
             )
             pipeline.set_outputs(self._pixels(content, fed))
         pipeline.build()
@@ -187,8 +198,11 @@ class Graph:
         )
 
     def _pixels(self, encoded: Any, fed: Sequence[Any]) -> Any:
-        x, y, flip, mean, std = fed
+        x, y, flip, mean, std, *mixing = fed
         picture = self._cut(encoded, x, y)
+        if mixing:
+            picture = fn.coord_transform(picture, M=mixing[0], dtype=types.FLOAT)
+            picture = fn.reshape(picture, layout="HWC")
         return fn.crop_mirror_normalize(
             picture, mirror=flip, mean=mean, std=std, dtype=types.FLOAT, output_layout="CHW"
         )
@@ -210,9 +224,9 @@ class Graph:
         )
         return picture if shape.crop == shape.size else fn.resize(picture, size=[shape.size] * 2)
 
+    def _fed(self, source: Iterable[Draw]) -> Sequence[Any]:
+        kinds = _FED if self.saturate else _FED[:-1]
+        return fn.external_source(source=source, num_outputs=len(kinds), batch=True, dtype=kinds)
 
-_FED = [types.FLOAT, types.FLOAT, types.INT32, types.FLOAT, types.FLOAT]  # of `inputs`
 
-
-def _fed(source: Iterable[Draw]) -> Sequence[Any]:
-    return fn.external_source(source=source, num_outputs=len(_FED), batch=True, dtype=_FED)
+_FED = [*[types.FLOAT] * 2, types.INT32, *[types.FLOAT] * 3]  # of `inputs`

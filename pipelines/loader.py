@@ -81,14 +81,15 @@ def batches(
     )
     check_tars(selection)
     where = torch.device(device)
+    if isinstance(augment, bool):
+        augment = Augment() if augment else EVALUATION
     graph = Graph(
         geometry(selection.column("width"), selection.column("height"), image_size),
         visits.rank_batch,
         threads or _threads(),
-        None if where.type == "cpu" else where.index or 0,
+        device=None if where.type == "cpu" else where.index or 0,
+        saturate=augment.saturation > 0,
     )
-    if isinstance(augment, bool):
-        augment = Augment() if augment else EVALUATION
     labels = _labels(selection, (targets,) if isinstance(targets, str) else tuple(targets))
     return Batches(selection, visits, graph, augment, labels.to(where), on_corrupt)
 
@@ -265,7 +266,7 @@ class Batches:
 
     def _numbers(self, epoch: int, places: np.ndarray) -> Draw:
         drawn = draw(self.augment, self.order.seed, epoch, int(places[0]), len(places))
-        return inputs(drawn, self.graph.geometry)
+        return inputs(drawn, self.graph.geometry, self.graph.saturate)
 
     def _batch(self, window: _Window, steps: Steps) -> tuple[Batch, bool]:
         """A step's batch, and whether all its images decoded."""
