@@ -13,28 +13,12 @@ from avce.config import Config
 from avce.gather import world_size
 from avce.losses import RegressionLoss
 from avce.method import Method, supervised_loss
-from avce.models import AVModel, LinearRegressor, build_encoder, kaiming
+from avce.models import AVModel, CAFCompressor
 
 _SPREAD = 0.2  # s of the mutual information's Gaussians
 _MOST_INFORMATION = 2.5
 _STRONG, _WEAK = 0.65, 0.3  # intensities that stand in for an empty group
 _OFFSET = 0.25  # of the authors' threshold
-
-
-class CAFCompressor(nn.Module):
-    """Pool, flatten, dropout, FC to 64, ReLU, dropout, FC to 8, ReLU; with the 8->2 regressor
-    590,426 parameters on AlexNet."""
-
-    def __init__(self, channels: int, pool: int | None, dropout: float = 0.5) -> None:
-        super().__init__()
-        self.pool = nn.Identity() if pool is None else nn.AdaptiveAvgPool2d(pool)
-        self.width = channels * (pool or 1) ** 2
-        self.fc1, self.fc2 = nn.Linear(self.width, 64), nn.Linear(64, 8)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, features: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b 8"]:
-        hidden = F.relu(self.fc1(self.dropout(self.pool(features).flatten(1))))
-        return F.relu(self.fc2(self.dropout(hidden)))
 
 
 class Discriminator(nn.Module):
@@ -51,15 +35,6 @@ class Discriminator(nn.Module):
     def forward(self, features: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b 16"]:
         flat = self.pool(features).flatten(1)
         return self.fc3(F.relu(self.dropout(self.fc2(self.fc1(flat)))))
-
-
-def build_caf_model(config: Config) -> AVModel:
-    """Encoder and CAF's regressor, without trained weights."""
-    encoder, channels, pool = build_encoder(config.encoder)
-    compressor = CAFCompressor(channels, pool, config.dropout)
-    if config.weights == "none" and config.encoder == "alexnet":
-        kaiming(encoder)
-    return AVModel(encoder, compressor, LinearRegressor(8, 2))
 
 
 def mutual_information(u: Float[Tensor, "n d"], w: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

@@ -38,7 +38,8 @@ class Config:
     # the networks
     encoder: str = "alexnet"  # alexnet, resnet18, resnet50, resnet101 or timm/NAME
     weights: str = "imagenet"  # row 17: imagenet (downloads), none, or a file
-    stack: Literal["compressor", "classifier"] = "compressor"  # "classifier": AlexNet's own, 58.6M
+    # what turns features into a prediction: the paper's, AlexNet's own (58.6M), or CAF's
+    stack: Literal["compressor", "classifier", "caf"] = "compressor"
     image_size: int = 224
     dropout: float = 0.5
     norm: Literal["batch", "none"] = "batch"  # row 1; "none" for the authors' weights
@@ -288,7 +289,11 @@ def _check_agreement(config: Config) -> None:
         raise ValueError(f"sign_broadcast belongs to formula=avce, not {config.formula}")
     if config.task == "expression" and config.sign_weight:
         raise ValueError("a sign penalty compares valences; set sign_weight=0 for expressions")
-    if config.method == "caf" and config.task != "va":
+    if config.method == "caf" and config.stack != "caf":
+        raise ValueError(
+            f"method=caf has its own stack; {config.stack} does not fit, set stack=caf"
+        )
+    if config.stack == "caf" and config.task != "va":
         raise ValueError("CAF groups by the intensity of valence and arousal; use task=va")
     if config.stack == "classifier" and config.encoder != "alexnet":
         raise ValueError(f"stack=classifier is AlexNet's own; {config.encoder} has none")
@@ -330,6 +335,7 @@ _BASELINE = replace(
 _CAF = replace(
     _BASELINE_LIGHT,
     method="caf",
+    stack="caf",
     milestones=tuple(range(5_000, 100_001, 5_000)),
     factor=0.9,
     epochs=131,

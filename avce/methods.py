@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from avce.caf import CAF, build_caf_model
+from avce.caf import CAF
 from avce.config import Config
 from avce.method import Method
 from avce.models import (
     AVModel,
+    CAFCompressor,
     Classifier,
     Compressor,
     LinearRegressor,
@@ -51,7 +52,7 @@ def _start_from(model: AVModel, config: Config) -> None:
 
 def _built(config: Config) -> Method:
     if config.method == "caf":
-        return CAF(build_caf_model(config), config)
+        return CAF(build_model(config), config)
     method = Views(build_model(config), config)
     if config.head_init == "normal":
         for name in method.heads:
@@ -69,6 +70,10 @@ def build_model(config: Config) -> AVModel:
     norm = config.norm == "batch"
     if config.stack == "classifier":
         model = AVModel(encoder, Classifier(config.dropout), LinearRegressor(1000, outputs))
+    elif config.stack == "caf":
+        model = AVModel(
+            encoder, CAFCompressor(channels, pool, config.dropout), LinearRegressor(8, 2)
+        )
     else:
         model = AVModel(
             encoder,

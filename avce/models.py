@@ -185,6 +185,22 @@ class Classifier(nn.Module):
         return self.classifier(self.pool(features).flatten(1))
 
 
+class CAFCompressor(nn.Module):
+    """Pool, flatten, dropout, FC to 64, ReLU, dropout, FC to 8, ReLU; with the 8->2 regressor
+    590,426 parameters on AlexNet."""
+
+    def __init__(self, channels: int, pool: int | None, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.pool = nn.Identity() if pool is None else nn.AdaptiveAvgPool2d(pool)
+        self.width = channels * (pool or 1) ** 2
+        self.fc1, self.fc2 = nn.Linear(self.width, 64), nn.Linear(64, 8)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Float[Tensor, "b c *grid"]) -> Float[Tensor, "b 8"]:
+        hidden = F.relu(self.fc1(self.dropout(self.pool(features).flatten(1))))
+        return F.relu(self.fc2(self.dropout(hidden)))
+
+
 class GatheredBatchNorm(nn.BatchNorm1d):
     """Batch norm over the rows of all ranks, so that two ranks train as one does.
 

@@ -1,0 +1,398 @@
+"""The supplement's five tables as data: published numbers, the recipe of each row, its command.
+
+Pure functions list the rows, gather our numbers from finished run folders, and write text, CSV
+and LaTeX. A run belongs to a row when it lies at `ROOT/tableN/ROW/seedS`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avce.config import Config, recipe, with_settings
+
+Pair = tuple[float, float] | None  # valence, arousal
+
+
+@dataclass(frozen=True)
+class Row:
+    """One printed line. `recipe` is None where numbers are only quoted."""
+
+    name: str  # a folder name, unique in its table
+    method: str
+    published: dict[str, Any]  # metric -> (valence, arousal), one accuracy, or absent
+    recipe: str | None = None
+    settings: tuple[str, ...] = ()
+    backbone: str = "AlexNet"
+    params: str = "-"
+
+    @property
+    def config(self) -> Config | None:
+        """What the row trains, before the seed; None for quoted rows."""
+        return None if self.recipe is None else with_settings(recipe(self.recipe), self.settings)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the supplement."""
+
+    number: int
+    title: str
+    dataset: str  # folder of shards
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A row with ours beside it: per metric the values of each seed, (valence, arousal)."""
+
+    row: Row
+    seeds: tuple[int, ...] = ()
+    ours: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+
+    def mean(self, metric: str) -> tuple[float, ...] | None:
+        """Mean over seeds for each axis, or None without a run."""
+        return _each(statistics.fmean, self.ours.get(metric))
+
+    def deviation(self, metric: str) -> tuple[float, ...] | None:
+        """Sample deviation over seeds for each axis; None below two seeds."""
+        values = self.ours.get(metric)
+        return _each(statistics.stdev, values) if values and len(values) > 1 else None
+
+
+def _each(statistic: Any, values: list[tuple[float, ...]] | None) -> tuple[float, ...] | None:
+    return tuple(statistic(axis) for axis in zip(*values, strict=True)) if values else None
+
+
+def _va(rmse: Pair = None, pcc: Pair = None, ccc: Pair = None) -> dict[str, Any]:
+    pairs = {"rmse": rmse, "pcc": pcc, "ccc": ccc}
+    return {name: pair for name, pair in pairs.items() if pair is not None}
+
+
+def _quoted(
+    name: str,
+    method: str,
+    published: dict[str, Any],
+    backbone: str = "AlexNet",
+    params: str = "-",
+) -> Row:
+    return Row(name, method, published, backbone=backbone, params=params)
+
+
+_AFFECTNET = Table(
+    1,
+    "Results on AffectNet",
+    "affectnet",
+    ("rmse", "pcc", "ccc"),
+    (
+        Row("baseline", "Baseline", _va((0.37, 0.41), (0.66, 0.54), (0.60, 0.34)), "baseline",
+            params="61M"),
+        _quoted("jang", "Jang et al.", _va((0.44, 0.39), (0.58, 0.50), (0.57, 0.47)),
+                backbone="SSD w/ VGG16"),
+        _quoted("kollias", "Kollias et al.", _va((0.37, 0.39), (0.66, 0.55), (0.62, 0.54)),
+                backbone="VGG16"),
+        _quoted("barros", "Barros et al.", _va(ccc=(0.67, 0.38))),
+        _quoted("kossaifi", "Kossaifi et al.", _va((0.35, 0.32), (0.71, 0.63), (0.71, 0.63)),
+                backbone="ResNet18"),
+        _quoted("hasani", "Hasani et al.", _va((0.267, 0.248), (0.78, 0.86), (0.74, 0.85)),
+                backbone="ResNeXt50", params="3.1M"),
+        Row("caf_resnet18", "CAF", _va((0.219, 0.187), (0.86, 0.85), (0.83, 0.84)),
+            "caf_resnet18", backbone="ResNet18", params="11M"),
+        Row("caf", "CAF", _va((0.222, 0.192), (0.81, 0.86), (0.80, 0.85)), "caf",
+            backbone="AlexNet (tuned)", params="3.6M"),
+        Row("resnet18", "AVCE", _va((0.191, 0.174), (0.903, 0.848), (0.865, 0.840)), "resnet18",
+            backbone="ResNet18", params="11M"),
+        Row("paper", "AVCE", _va((0.198, 0.180), (0.908, 0.832), (0.860, 0.826)), "paper",
+            backbone="AlexNet (tuned)", params="2.7M"),
+    ),
+    "Evaluations on a cleaned subset or with flip averaging are not comparable. CAF on ResNet18 "
+    "is ours in its widths; only the AlexNet version is public.",
+)  # fmt: skip
+
+
+def _mining(formula: str, method: str, *ccc: Pair) -> tuple[Row, ...]:
+    rules = (("", ""), ("_debiased_select", ", Debiased"), ("_hard_select", ", Hard"))
+    return tuple(
+        Row(formula + rule, method + words, _va(ccc=pair), formula + rule)
+        for (rule, words), pair in zip(rules, ccc, strict=True)
+    )
+
+
+_MINING = Table(
+    2,
+    "Negative mining on Aff-wild",
+    "aff_wild",
+    ("ccc",),
+    (
+        *_mining("infonce", "InfoNCE", (0.637, 0.546), (0.631, 0.552), (0.646, 0.577)),
+        *_mining("barlow_twins", "Barlow-Twins", (0.653, 0.566), (0.626, 0.564), (0.660, 0.606)),
+        *_mining("avce", "AVCE (AL)", (0.682, 0.594), (0.686, 0.617), (0.691, 0.592)),
+    ),
+    "N-bar, temperature, hardness and how Barlow-Twins has negatives are not published; ours are "
+    "in docs/method.md.",
+)
+_RAF_DB = Table(
+    3,
+    "Recognition on the RAF-DB test set",
+    "raf_db",
+    ("accuracy",),
+    (
+        _quoted("fsn", "FSN", {"accuracy": 0.8110}, backbone="-"),
+        _quoted("dlp_cnn", "DLP-CNN", {"accuracy": 0.8413}, backbone="-"),
+        _quoted("ran", "RAN", {"accuracy": 0.8690}, backbone="-"),
+        _quoted("dacl", "DACL", {"accuracy": 0.8778}, backbone="-"),
+        Row("avce_discrete", "AVCE-discrete", {"accuracy": 0.8470}, "avce_discrete"),
+    ),
+)
+_BACKBONES = Table(
+    4,
+    "Backbones on Aff-wild",
+    "aff_wild",
+    ("pcc", "ccc"),
+    (
+        Row("resnet18", "AVCE", _va(pcc=(0.600, 0.621), ccc=(0.552, 0.583)), "resnet18",
+            backbone="ResNet18"),
+        Row("resnet50", "AVCE", _va(pcc=(0.621, 0.609), ccc=(0.562, 0.553)), "resnet50",
+            backbone="ResNet50"),
+        Row("resnet101", "AVCE", _va(pcc=(0.610, 0.632), ccc=(0.581, 0.580)), "resnet101",
+            backbone="ResNet101"),
+    ),
+)  # fmt: skip
+_EFFECT = Table(
+    5,
+    "Effect of L_AVCE on Aff-wild",
+    "aff_wild",
+    ("rmse", "pcc", "ccc"),
+    (
+        Row("paper", "AVCE (AL) with L_AVCE",
+            _va((0.154, 0.154), (0.713, 0.632), (0.682, 0.594)), "paper"),
+        Row("without_avce", "AVCE (AL) without L_AVCE",
+            _va((0.206, 0.181), (0.520, 0.574), (0.476, 0.523)), "without_avce"),
+    ),
+    "The printed RMSE may be of labels scaled by 0.8 (0.1925 unscaled); this is unknown.",
+)  # fmt: skip
+
+TABLES = {t.number: t for t in (_AFFECTNET, _MINING, _RAF_DB, _BACKBONES, _EFFECT)}
+
+
+def table(number: int) -> Table:
+    """Table 1 to 5; ValueError for another."""
+    if number not in TABLES:
+        raise ValueError(f"the supplement has no table {number}; choose from 1 to {len(TABLES)}")
+    return TABLES[number]
+
+
+def run_folder(table: Table, row: Row, seed: int, root: Path = Path("runs")) -> Path:
+    """Where the run of a row and seed lies."""
+    return root / f"table{table.number}" / row.name / f"seed{seed}"
+
+
+def command(table: Table, row: Row, seed: int = 0, root: Path = Path("runs")) -> str | None:
+    """The exact command that trains the row; None for quoted rows."""
+    if row.recipe is None:
+        return None
+    settings = [f"seed={seed}", *row.settings]
+    return " ".join(
+        [
+            "accelerate launch cli.py train",
+            f"--shards data/shards/{table.dataset}",
+            f"--recipe {row.recipe}",
+            f"--run {run_folder(table, row, seed, root).as_posix()}",
+            *(f"--set {setting}" for setting in settings),
+        ]
+    )
+
+
+def missing(table: Table, seeds: Sequence[int], root: Path = Path("runs")) -> list[tuple[Row, int]]:
+    """The (row, seed) pairs without a finished run, in printed order."""
+    return [
+        (row, seed)
+        for row in table.rows
+        if row.recipe is not None
+        for seed in seeds
+        if _scores(run_folder(table, row, seed, root)) is None
+    ]
+
+
+def fill(table: Table, root: Path = Path("runs")) -> list[Filled]:
+    """Every row with the scores of its finished runs under `root`, seeds in order.
+
+    The scores are those of the best checkpoint. Unfinished runs are left out; a run of another
+    recipe in a row's place is a ValueError, a score that is undefined counts as no run.
+    """
+    return [_filled(table, row, root) for row in table.rows]
+
+
+def _filled(table: Table, row: Row, root: Path) -> Filled:
+    place = root / f"table{table.number}" / row.name
+    found = sorted(
+        (int(folder.name.removeprefix("seed")), folder)
+        for folder in place.glob("seed*")
+        if folder.name.removeprefix("seed").isdigit()
+    )
+    seeds: list[int] = []
+    ours: dict[str, list[tuple[float, ...]]] = {}
+    for seed, folder in found:
+        scores = _scores(folder)
+        values = {metric: _values(scores, metric) for metric in table.metrics} if scores else {}
+        if not values or any(None in value for value in values.values()):
+            continue
+        _check_recipe(folder, row)
+        seeds.append(seed)
+        for metric, value in values.items():
+            ours.setdefault(metric, []).append(tuple(v for v in value if v is not None))
+    return Filled(row, tuple(seeds), ours)
+
+
+def _facts(folder: Path) -> dict[str, Any] | None:
+    path = folder / "run.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _scores(folder: Path) -> dict[str, Any] | None:
+    """The best checkpoint's scores of a finished run."""
+    facts = _facts(folder)
+    scores = facts.get("scores") if facts else None
+    return scores.get("best", scores) if scores else None
+
+
+def _values(scores: dict[str, Any], metric: str) -> tuple[float | None, ...]:
+    if metric == "accuracy":
+        return (scores["accuracy"],)
+    return tuple(scores[axis][metric] for axis in ("valence", "arousal"))
+
+
+# What decides which method a run trained; budgets and loops may differ.
+_DEFINING = ("method", "task", "formula", "mining", "encoder", "stack", "discriminative_weight")
+
+
+def _check_recipe(folder: Path, row: Row) -> None:
+    facts, wanted = _facts(folder), row.config
+    if facts is None or wanted is None:
+        return
+    for name in _DEFINING:
+        found, expected = facts["config"].get(name), getattr(wanted, name)
+        if found is not None and found != expected:
+            raise ValueError(
+                f"{folder} was trained with {name}={found}, but row {row.name!r} is "
+                f"{name}={expected}; move the run away or train it as the row's command says"
+            )
+
+
+_HEADS = {"rmse": "RMSE", "pcc": "PCC", "ccc": "CCC", "accuracy": "accuracy"}
+
+
+def _columns(table: Table) -> list[tuple[str, int]]:
+    """(metric, axis) of each number column."""
+    axes = 1 if table.metrics == ("accuracy",) else 2
+    return [(metric, axis) for metric in table.metrics for axis in range(axes)]
+
+
+def _head(table: Table, metric: str, axis: int) -> str:
+    return _HEADS[metric] + ("" if table.metrics == ("accuracy",) else f" {'VA'[axis]}")
+
+
+def _published(row: Row, metric: str, axis: int) -> float | None:
+    value = row.published.get(metric)
+    return value[axis] if isinstance(value, tuple) else value
+
+
+def _cell(values: tuple[float, ...] | None, axis: int) -> float | None:
+    return None if values is None else values[axis]
+
+
+def as_text(table: Table, rows: Sequence[Filled], root: Path = Path("runs")) -> str:
+    """For a terminal: published, ours (mean ± deviation), seeds; then each row's command."""
+    lines = [["method", "backbone", *(_head(table, m, a) for m, a in _columns(table)), "seeds"]]
+    for filled in rows:
+        lines.append([filled.row.method, filled.row.backbone, *_pairs(table, filled),
+                      str(len(filled.seeds) or "")])  # fmt: skip
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    commands = [f"{f.row.name}: {c}" for f in rows if (c := command(table, f.row, root=root))]
+    title = f"Table {table.number}. {table.title}: published | ours"
+    note = [table.note] if table.note else []
+    return "\n".join([title, *text, *note, "", *commands])
+
+
+def _pairs(table: Table, filled: Filled) -> list[str]:
+    cells = []
+    for metric, axis in _columns(table):
+        published = _published(filled.row, metric, axis)
+        mean, spread = _cell(filled.mean(metric), axis), _cell(filled.deviation(metric), axis)
+        left = "-" if published is None else f"{published:.3f}"
+        right = "-" if mean is None else f"{mean:.3f}"
+        cells.append(f"{left} | {right}" + ("" if spread is None else f"±{spread:.3f}"))
+    return cells
+
+
+def as_csv(table: Table, rows: Sequence[Filled]) -> str:
+    """One line a row and metric column: published, mean, deviation, number of seeds."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(
+        ["table", "row", "method", "backbone", "recipe", "metric", "axis", "published", "mean",
+         "deviation", "seeds"]
+    )  # fmt: skip
+    for filled in rows:
+        for metric, axis in _columns(table):
+            row = filled.row
+            named = "" if metric == "accuracy" else ("valence", "arousal")[axis]
+            numbers = (
+                _published(row, metric, axis),
+                _cell(filled.mean(metric), axis),
+                _cell(filled.deviation(metric), axis),
+            )
+            writer.writerow(
+                [table.number, row.name, row.method, row.backbone, row.recipe or "", metric, named,
+                 *("" if n is None else f"{n:.6g}" for n in numbers), len(filled.seeds)]
+            )  # fmt: skip
+    return sink.getvalue()
+
+
+def as_latex(table: Table, rows: Sequence[Filled]) -> str:
+    """A booktabs table: the published number, and ours below it where runs exist."""
+    columns = _columns(table)
+    heads = " & ".join(_head(table, metric, axis) for metric, axis in columns)
+    body = []
+    for filled in rows:
+        published = [_published(filled.row, m, a) for m, a in columns]
+        cells = ["--" if n is None else f"{n:.3f}" for n in published]
+        body.append(
+            f"{_tex(filled.row.method)} & {_tex(filled.row.backbone)} & {' & '.join(cells)}"
+        )
+        if filled.seeds:
+            ours = [_tex_mean(filled, metric, axis) for metric, axis in columns]
+            body.append(f"\\quad ours, {len(filled.seeds)} seeds & & {' & '.join(ours)}")
+    return "\n".join(
+        [
+            f"% Table {table.number}: {table.title}",
+            f"\\begin{{tabular}}{{ll{'c' * len(columns)}}}",
+            "\\toprule",
+            f"Method & Backbone & {heads} \\\\",
+            "\\midrule",
+            *(f"{line} \\\\" for line in body),
+            "\\bottomrule",
+            "\\end{tabular}",
+        ]
+    )
+
+
+def _tex(text: str) -> str:
+    return text.replace("_", "\\_").replace("&", "\\&")
+
+
+def _tex_mean(filled: Filled, metric: str, axis: int) -> str:
+    mean, spread = _cell(filled.mean(metric), axis), _cell(filled.deviation(metric), axis)
+    return f"${mean:.3f}" + ("$" if spread is None else f" \\pm {spread:.3f}$")
