@@ -44,7 +44,8 @@ def step(method: Method, optimizers, image, target) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_learns(name):
-    config = scratch(name)
+    config = scratch(name, "dropout=0")  # whose noise hides the progress of 20 steps
+    torch.manual_seed(0)  # of hard_select's draws
     image, target = batch(config, 8, 32) if name in HEAVY else batch(config)
     method = build_method(config).train()
     optimizers = method.optimizers(config)
@@ -54,7 +55,7 @@ def test_every_recipe_learns(name):
     learned = {"mse", "rmse", "pcc", "ccc", "cross_entropy"} & set(history[0])
     totals = [sum(losses[key] for key in learned) for losses in history]
     assert all(torch.isfinite(torch.tensor(list(losses.values()))).all() for losses in history)
-    assert sum(totals[-4:]) < sum(totals[:4])  # dropout makes single steps jump
+    assert sum(totals[-4:]) < sum(totals[:4])
     again = build_method(replace(config, seed=9))
     again.load_state_dict(load(save(method.state_dict())))
     with torch.no_grad():
