@@ -427,7 +427,7 @@ class _Loader:
     """The images of a shard, read and cropped one at a time."""
 
     def __init__(self, job: _Job) -> None:
-        self.job = job
+        self.job, self.root = job, str(job.root)  # joining paths costs as much as hashing them
         columns = ["original_path", "dataset", "variant", "pixel_aspect", "bbox_xyxy"]
         columns += ["staged_file", "staged_offset", "staged_size", "staged_facts"]
         if job.crop.mode not in ("box", "none"):
@@ -440,7 +440,8 @@ class _Loader:
             return load_staged(self.job.store.work, place)
         affine = crop.affine_of(place)
         try:
-            content = (self.job.root / place["original_path"]).read_bytes()
+            with open(f"{self.root}/{place['original_path']}", "rb") as file:
+                content = file.read()
         except FileNotFoundError:
             raise Unreadable("missing file") from None
         return store_image(content, affine, crop.size, check=self.job.check)

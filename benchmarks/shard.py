@@ -1,0 +1,251 @@
+"""How fast, how parallel and how small `shards` is, as ratios measured in one run.
+
+    python benchmarks/shard.py [--quick]
+
+Rivals and ours take turns, medians are compared. Images are drawn here, nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build, convert
+from shards.writer import Fragment, TarFacts, planned_rows, write_labels, write_tar
+
+PASS = BuildOptions(crop=Crop(mode="none"), engine=Engine(jobs=1), samples_per_shard=500)
+
+
+def draw_images(root: Path, n: int, size: int) -> None:
+    """Smooth noise whose JPEGs of 256 pixels have the 20 to 30 KB of a face."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True)
+    for i in range(n):
+        small = Image.fromarray(rng.integers(0, 255, (size // 4, size // 4, 3), np.uint8))
+        picture = np.asarray(small.resize((size, size), Image.Resampling.BICUBIC))
+        (root / f"{i}.jpg").write_bytes(simplejpeg.encode_jpeg(picture, 88, "RGB", "420"))
+
+
+def listed(root: Path, findings: Findings) -> Iterator[Sample]:
+    """A reader without work of its own: every image of a folder, or few images many times."""
+    times = int((root / "times").read_text()) if (root / "times").exists() else 1
+    names = sorted(path.name for path in root.glob("*.jpg"))
+    for again in range(times):
+        for name in names:
+            yield Sample(
+                key=f"{again}_{name.removesuffix('.jpg')}",
+                original_path=name,
+                dataset="affectnet",
+                variant="bench",
+                split="train",
+                bbox_xyxy=(20.0, 20.0, 236.0, 236.0),
+                valence=0.0,
+                arousal=0.0,
+            )
+
+
+convert.READERS["bench"] = listed
+
+
+def with_shard_writer(root: Path, out: Path, *, check: bool) -> None:
+    """The usual way: webdataset's ShardWriter over the same files."""
+    import webdataset  # with all it imports, no part of the runs whose memory is measured
+
+    out.mkdir()
+    with webdataset.ShardWriter(f"{out}/%05d.tar", maxcount=500, verbose=0) as sink:
+        for row, path in enumerate(sorted(root.glob("*.jpg"))):
+            content = path.read_bytes()
+            if check:
+                simplejpeg.decode_jpeg(content, "RGB", fastdct=False, fastupsample=False)
+            sink.write({"__key__": path.stem, "jpg": content, "row": row.to_bytes(8, "little")})
+
+
+def bare_crops(root: Path, out: Path) -> None:
+    """Decode, resize, encode with the same libraries, and nothing else."""
+    for path in sorted(root.glob("*.jpg")):
+        picture = simplejpeg.decode_jpeg(
+            path.read_bytes(), "RGB", fastdct=False, fastupsample=False
+        )
+        crop = Image.fromarray(picture).resize(
+            (256, 256), Image.Resampling.BILINEAR, box=(4, 4, 252, 252)
+        )
+        simplejpeg.encode_jpeg(np.asarray(crop), 92, "RGB", "420", fastdct=False)
+
+
+def rates(n: int, rounds: int, ways: dict[str, Callable[[Path], object]]) -> dict[str, float]:
+    """Samples a second of each way: taking turns, median of the rounds."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            with tempfile.TemporaryDirectory() as folder:
+                started = time.perf_counter()
+                way(Path(folder) / "out")
+                if number:  # the first round warms caches and workers
+                    times[name].append(time.perf_counter() - started)
+    return {name: n / statistics.median(taken) for name, taken in times.items()}
+
+
+def speed(root: Path, n: int, rounds: int) -> list[tuple[str, str, str]]:
+    """Pass-through, checked or not, against ShardWriter; two processes; crops against bare ones."""
+    unchecked = replace(PASS, check=False)
+    two = replace(PASS, engine=Engine(jobs=2))
+    crops = replace(PASS, crop=Crop(mode="box"))
+    found = rates(
+        n,
+        rounds,
+        {
+            "ShardWriter": lambda out: with_shard_writer(root, out, check=False),
+            "ours": lambda out: build("bench", root, out, unchecked),
+            "ShardWriter, checked": lambda out: with_shard_writer(root, out, check=True),
+            "ours, checked": lambda out: build("bench", root, out, PASS),
+            "ours, checked, 2 processes": lambda out: build("bench", root, out, two),
+            "bare decode + resize + encode": lambda out: bare_crops(root, out),
+            "ours, crops": lambda out: build("bench", root, out, crops),
+        },
+    )
+    rows = [(name, f"{rate:,.0f}/s", "") for name, rate in found.items()]
+    for ours, rival, goal in (
+        ("ours", "ShardWriter", 2.0),
+        ("ours, checked", "ShardWriter, checked", 1.3),
+        ("ours, checked, 2 processes", "ours, checked", 1.6),
+        ("ours, crops", "bare decode + resize + encode", 0.9),
+    ):
+        ratio = found[ours] / found[rival]
+        rows.append((f"{ours} / {rival}", f"{ratio:.2f}", f">= {goal}"))
+    return rows
+
+
+def peak_memory(work: Path, few: int) -> list[tuple[str, str, str]]:
+    """Peak memory of a run in a process of its own, for 10 times as many tiny samples."""
+    peaks = []
+    for count in (few, 10 * few):
+        root = work / f"tiny{count}"
+        draw_images(root, 100, 16)
+        (root / "times").write_text(str(count // 100))
+        command = [sys.executable, __file__, "--one-run", str(root), str(work / "out")]
+        peaks.append(float(subprocess.run(command, check=True, capture_output=True).stdout))
+        shutil.rmtree(work / "out")
+    ratio = peaks[1] / peaks[0]
+    return [
+        (f"peak memory, {few:,} tiny samples", f"{peaks[0]:.0f} MB", ""),
+        (f"peak memory, {10 * few:,} tiny samples", f"{peaks[1]:.0f} MB", ""),
+        ("peak memory, ratio", f"{ratio:.2f}", "<= 1.2"),
+    ]
+
+
+def one_run(root: Path, out: Path) -> float:
+    """Convert and return the peak resident memory in MB."""
+    import resource
+
+    build("bench", root, out, replace(PASS, samples_per_shard=2000))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write_large_index(out: Path, rows: int) -> None:
+    """An index of many rows of landmarks and labels; the tars it names do not exist."""
+    out.mkdir()
+    picture = simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8), 88, "RGB", "420")
+    samples = [
+        Sample(
+            key=f"k{i}",
+            original_path=f"{i}.jpg",
+            dataset="affectnet",
+            variant="bench",
+            split="val" if i % 10 == 0 else "train",
+            landmarks=tuple(float(k) for k in range(136)),
+            valence=0.0,
+            arousal=0.0,
+        )
+        for i in range(4000)
+    ]
+    from shards.image import as_is
+
+    shard = write_tar(out / "00000.tar", planned_rows(samples), lambda _: as_is(picture))
+    facts = TarFacts(4000, 1, "0" * 64)
+
+    def fragments() -> Iterator[Fragment]:
+        for number in range(rows // 4000):
+            yield Fragment(f"{number:05d}.tar", pa.record_batch(shard.rows), facts)
+
+    write_labels(out, fragments, {"skipped": {}})
+
+
+def open_index(out: Path) -> dict[str, float]:
+    """Milliseconds and private megabytes to open an index and select a split."""
+    import psutil
+
+    process = psutil.Process()
+    before = process.memory_full_info().uss
+    started = time.perf_counter()
+    selection = LabelIndex.open(out).where(split="train")
+    taken = time.perf_counter() - started
+    private = process.memory_full_info().uss - before
+    return {"ms": 1000 * taken, "mb": private / 2**20, "rows": len(selection)}
+
+
+def index(work: Path, rows: int) -> list[tuple[str, str, str]]:
+    """Open and select in fresh processes, median of five."""
+    write_large_index(work / "large", rows)
+    command = [sys.executable, __file__, "--open-index", str(work / "large")]
+    found = [
+        json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        for _ in range(5)
+    ]
+    milliseconds, megabytes = (statistics.median(f[key] for f in found) for key in ("ms", "mb"))
+    size = (work / "large/labels.arrow").stat().st_size / 2**20
+    name = f"open an index of {rows:,} rows ({size:,.0f} MB), select a split"
+    return [
+        (f"{name}: time", f"{milliseconds:.0f} ms", "< 100 ms"),
+        (f"{name}: private memory", f"{megabytes:.0f} MB", "< 50 MB"),
+    ]
+
+
+def main() -> None:
+    """Measure all and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
+    parser.add_argument("--one-run", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--open-index", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.one_run:
+        print(one_run(*chosen.one_run))
+    elif chosen.open_index:
+        print(json.dumps(open_index(chosen.open_index)))
+    else:
+        _measure_all(chosen.quick)
+
+
+def _measure_all(quick: bool) -> None:
+    n, rounds, few = (1500, 1, 4_000) if quick else (6000, 3, 20_000)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        draw_images(work / "images", n, 256)
+        size = sum(path.stat().st_size for path in (work / "images").iterdir()) / n / 1000
+        print(f"{n:,} JPEGs of 256 x 256, {size:.0f} KB each, {os.cpu_count()} cores")
+        rows = speed(work / "images", n, rounds)
+        rows += index(work, 1_000_000)
+        rows += peak_memory(work, few)
+    width = max(len(row[0]) for row in rows)
+    for name, value, goal in rows:
+        print(f"{name:{width}}  {value:>10}  {goal}")
+
+
+if __name__ == "__main__":
+    main()
