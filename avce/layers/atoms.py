@@ -94,7 +94,7 @@ def _pick(expression: Expression) -> Local:
     key = data[-1] if kind(expression) == "index" else data[0]
     places = np.arange(argument.size).reshape(argument.shape)[key]
     flat = torch.as_tensor(np.ascontiguousarray(places).ravel())
-    return lambda x: x.flatten(1)[:, flat.to(x.device)].reshape(-1, *expression.shape)
+    return lambda x: x.reshape(x.shape[0], -1)[:, flat.to(x.device)].reshape(-1, *expression.shape)
 
 
 def column_order(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -136,7 +136,7 @@ def _vstack(expression: Expression) -> Local:
 def _concatenate(expression: Expression) -> Local:
     axis = expression.get_data()[0]
     if axis is None:
-        return lambda *parts: _join(1, *(part.flatten(1) for part in parts))
+        return lambda *parts: _join(1, *(part.reshape(part.shape[0], -1) for part in parts))
     return lambda *parts: _join(axis % len(expression.shape) + 1, *parts)
 
 
@@ -148,7 +148,9 @@ def _over_axis(reduce: Callable[[Tensor, int, bool], Tensor]) -> Callable[[Expre
         if isinstance(axis, tuple):
             raise UnknownAtom(f"several axes at once in {expression}")
         if axis is None:
-            return lambda x: reduce(x.flatten(1), 1, False).reshape(-1, *expression.shape)
+            return lambda x: reduce(x.reshape(x.shape[0], -1), 1, False).reshape(
+                -1, *expression.shape
+            )
         place = axis % len(expression.args[0].shape) + 1
         return lambda x: reduce(x, place, keep)
 
@@ -185,7 +187,7 @@ def _quad_over_lin(expression: Expression) -> Local:
 
 
 def _quad_form(x: Tensor, matrix: Tensor) -> Tensor:
-    return torch.einsum("bi,bij,bj->b", *_align(x.flatten(1), matrix))
+    return torch.einsum("bi,bij,bj->b", *_align(x.reshape(x.shape[0], -1), matrix))
 
 
 def _align(x: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -212,7 +214,7 @@ def _norm(expression: Expression) -> Local:
 
 def _geo_mean(expression: Expression) -> Local:
     weights = torch.tensor([float(weight) for weight in expression.w], dtype=torch.float64)
-    return lambda x: (x.flatten(1).log() * weights.to(x.device)).sum(1).exp()
+    return lambda x: (x.reshape(x.shape[0], -1).log() * weights.to(x.device)).sum(1).exp()
 
 
 def _huber(expression: Expression) -> Local:

@@ -181,14 +181,14 @@ class _Walk:
     def _push(self, local: Local, dx: Tensor) -> Tensor:
         """jacobian dx, (b, inequalities)."""
         if self.program.bounds is not None:
-            entries, coefficients = self.program.bounds
-            return dx[:, entries] * coefficients
+            return self.program.bounds.pick(dx) * self.program.bounds.coefficients
         return (local.jacobian @ dx[..., None])[..., 0]
 
 
 def _diagonal(instance: Instance, local: Local, weight: Tensor, barrier: Tensor):
-    entries, coefficients = instance.program.bounds  # pyright: ignore[reportGeneralTypeIssues]
-    diagonal = (local.hessian + barrier).index_add(1, entries, weight * coefficients**2)
+    bounds = instance.program.bounds
+    assert bounds is not None
+    diagonal = local.hessian + barrier + bounds.gather(weight * bounds.coefficients**2)
     inverse = 1 / diagonal.clamp(min=1e-14)
     plane = local.plane
     if plane.shape[:2] == (1, 1):

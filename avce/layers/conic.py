@@ -15,6 +15,9 @@ from .interrupts import interrupts_kept
 from .program import Declaration
 
 _SETTINGS = {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 50_000}
+# diffcp opens a pool of threads for each batch and never closes it; one job opens none.
+_SERIAL = {"n_jobs_forward": 1}
+_SERIAL_WITH_GRADIENT = {"n_jobs_forward": 1, "n_jobs_backward": 1}
 
 
 class Conic:
@@ -25,13 +28,14 @@ class Conic:
             declared.problem,
             parameters=declared.parameters,
             variables=declared.variables,
-            solver_args=_SETTINGS,
         )
 
     def solve(self, theta: list[Tensor]) -> tuple[Tensor, ...]:
         """The solutions, in autograd's graph; raises `diffcp.SolverError` where one row fails."""
+        graph = torch.is_grad_enabled() and any(t.requires_grad for t in theta)
+        jobs = _SERIAL_WITH_GRADIENT if graph else _SERIAL
         with interrupts_kept():
-            return self.layer(*theta)
+            return self.layer(*theta, solver_args={**_SETTINGS, **jobs})
 
     def fails(self, theta: list[Tensor]) -> list[str]:
         """Why each row fails alone; empty strings for those that do not."""

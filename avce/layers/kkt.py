@@ -112,7 +112,7 @@ class Instance:
     def _constraints(self, x: Tensor, fixed: Tensor | None, offset: str, function):
         if fixed is not None:
             bounds = self.program.bounds if offset == "g0" else None
-            moved = x[:, bounds[0]] * bounds[1] if bounds else x @ fixed.T
+            moved = bounds.pick(x) * bounds.coefficients if bounds else x @ fixed.T
             return getattr(self, offset) + moved, fixed[None]
         with torch.enable_grad():
             x = x.detach().requires_grad_()
@@ -138,9 +138,7 @@ class Instance:
     def pull_inequalities(self, lam: Tensor, jacobian: Tensor) -> Tensor:
         """jacobian^T lam, (b, size)."""
         if self.program.bounds is not None:
-            entries, coefficients = self.program.bounds
-            zero = lam.new_zeros(lam.shape[0], self.program.size)
-            return zero.index_add_(1, entries, lam * coefficients)
+            return self.program.bounds.gather(lam * self.program.bounds.coefficients)
         if jacobian.shape[0] == 1:
             return lam @ jacobian[0]
         return torch.einsum("bk,bkn->bn", lam, jacobian)
@@ -176,11 +174,12 @@ def _solve_bounds(
     instance: Instance, local: Local, active: Tensor, r1: Tensor, r2: Tensor, r3: Tensor
 ) -> Step:
     """O(size): active bounds fix entries, the rest is a diagonal, a few equalities couple them."""
-    entries, coefficients = instance.program.bounds  # pyright: ignore[reportGeneralTypeIssues]
+    bounds = instance.program.bounds
+    assert bounds is not None
     zero = torch.zeros_like(r1)
     weight = active.to(r1.dtype)
-    count = zero.index_add(1, entries, weight)
-    fixed = zero.index_add(1, entries, weight * r2 / coefficients) / count.clamp(min=1)
+    count = bounds.gather(weight)
+    fixed = bounds.gather(weight * r2 / bounds.coefficients) / count.clamp(min=1)
     inverse = torch.where(count > 0, zero, 1 / local.hessian)
     start = fixed + inverse * r1
     plane = local.plane
@@ -198,7 +197,7 @@ def _solve_bounds(
         pulled = torch.einsum("bkn,bk->bn", plane.expand(len(nu), -1, -1), nu)
     x = start - inverse * pulled
     stress = (r1 - local.hessian * x - pulled) / count.clamp(min=1)
-    return Step(x, weight * stress[:, entries] / coefficients, nu)
+    return Step(x, weight * bounds.pick(stress) / bounds.coefficients, nu)
 
 
 def _batched(plane: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -281,7 +280,9 @@ def _relative_error(instance: Instance, local: Local, point: Point, active: Tens
 
 def instance_scale(instance: Instance) -> Tensor:
     """How large the numbers are that a row was given, (b,)."""
-    return torch.stack([t.flatten(1).abs().amax(1) for t in instance.theta]).amax(0)
+    return torch.stack([t.reshape(instance.batch, -1).abs().amax(1) for t in instance.theta]).amax(
+        0
+    )
 
 
 def _largest(values: Tensor) -> Tensor:

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    import cvxpy as cp
-
     from .conic import Conic
     from .solve import Solver
 
@@ -56,8 +54,8 @@ class OptLayer(nn.Module):
 
     def __init__(
         self,
-        variables: Sequence[cp.Variable],
-        parameters: Sequence[cp.Parameter],
+        variables: Sequence[Any],
+        parameters: Sequence[Any],
         objective: Callable[..., Any],
         inequalities: Sequence[Callable[..., Any]],
         equalities: Sequence[Callable[..., Any]],
@@ -118,7 +116,9 @@ class OptLayer(nn.Module):
         return theta[0].shape[0]
 
     def _forward(self, theta: list[Tensor], batch: int) -> tuple[Tensor, ...]:
-        finite = torch.stack([t.detach().flatten(1).isfinite().all(1) for t in theta]).all(0)
+        finite = torch.stack([t.detach().reshape(batch, -1).isfinite().all(1) for t in theta]).all(
+            0
+        )
         verdicts = ["solved"] * batch
         if not bool(finite.all()):
             verdicts = ["solved" if ok else "not finite" for ok in finite.tolist()]
@@ -157,11 +157,12 @@ class OptLayer(nn.Module):
     def _split(self, flat: Tensor) -> tuple[Tensor, ...]:
         from .atoms import column_order
 
-        sizes = [v.size for v in self.declared.variables]
-        parts = flat[:, : sum(sizes)].split(sizes, dim=1)
-        return tuple(
-            column_order(p, v.shape) for p, v in zip(parts, self.declared.variables, strict=True)
-        )
+        parts, start = [], 0
+        for variable in self.declared.variables:
+            part = flat[:, start : start + variable.size]
+            parts.append(column_order(part, variable.shape))
+            start += variable.size
+        return tuple(parts)
 
     def _refuse(self, verdicts: list[str]) -> None:
         reasons = sorted(set(verdicts) - {"solved"})
@@ -203,25 +204,25 @@ class _Solve(torch.autograd.Function):
         from .kkt import Instance
 
         solver: Solver = layer._solver  # pyright: ignore[reportAssignmentType]
-        rows = _places(verdicts, theta[0].device)
-        whole = len(rows) == len(verdicts)
-        instance = Instance(solver.program, theta if whole else [t[rows] for t in theta])
-        point, said = solver.solve(instance) if instance.batch else (None, [])
-        verdicts = list(verdicts)
-        for row, verdict in zip(rows.tolist(), said, strict=True):
-            verdicts[row] = verdict
-        ctx.good = None
-        if any(v != "solved" for v in verdicts):
-            solved = torch.tensor([v == "solved" for v in said], device=rows.device).nonzero()[:, 0]
-            ctx.good, whole = rows[solved], False
-            if point is not None:
-                instance, point = instance.rows(solved), point.rows(solved)
-        ctx.instance, ctx.point = instance, point
-        ctx.shapes = [t.shape for t in theta]
-        if whole and point is not None:
-            return point.x.clone(), verdicts  # the context keeps its own: no cycle, no surprise
-        found = point.x if point is not None else theta[0].new_zeros(0, solver.program.size)
-        return _spread(found, _places(verdicts, rows.device), len(verdicts)), verdicts
+        ctx.shapes, ctx.good = [t.shape for t in theta], None
+        if all(verdict == "solved" for verdict in verdicts):
+            ctx.instance = Instance(solver.program, theta)
+            ctx.point, verdicts = solver.solve(ctx.instance)
+            if all(verdict == "solved" for verdict in verdicts):
+                return ctx.point.x.clone(), verdicts  # the context keeps its own: no cycle
+        ctx.good = rows = _places(verdicts, theta[0].device)
+        found = theta[0].new_zeros(0, solver.program.size)
+        if len(rows):
+            instance = Instance(solver.program, [t[rows] for t in theta])
+            point, said = solver.solve(instance)
+            solved = _places(said, rows.device)
+            if len(solved):
+                ctx.instance, ctx.point = instance.rows(solved), point.rows(solved)
+            verdicts = list(verdicts)
+            for row, verdict in zip(rows.tolist(), said, strict=True):
+                verdicts[row] = verdict
+            ctx.good, found = rows[solved], point.x[solved]
+        return _spread(found, ctx.good, len(verdicts)), verdicts
 
     @staticmethod
     @once_differentiable

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -18,7 +19,7 @@ from .atoms import UnknownAtom, column_order, translate
 from .lift import Lift
 from .structure import Dependence, has_constant_hessian, has_constant_jacobian
 
-Function = Callable[..., Expression]
+Function = Callable[..., Any]
 _UNDERSTOOD = {"nonneg", "nonpos", "pos", "neg", "bounds"}
 
 
@@ -38,8 +39,8 @@ class Declaration:
 
 
 def declare(
-    variables: Sequence[cp.Variable],
-    parameters: Sequence[cp.Parameter],
+    variables: Sequence[Any],
+    parameters: Sequence[Any],
     objective: Function,
     inequalities: Sequence[Function],
     equalities: Sequence[Function],
@@ -76,7 +77,7 @@ def _check_leaves(leaves: Sequence[object], wanted: type, name: str) -> None:
             )
 
 
-def _call(function: Function, leaves: Sequence[Expression], part: str) -> Expression:
+def _call(function: Function, leaves: Sequence[Any], part: str) -> Expression:
     try:
         result = function(*leaves)
     except AttributeError as error:
@@ -144,13 +145,37 @@ def _problem(
     return cp.Problem(cp.Minimize(objective), constraints)
 
 
+class Bounds:
+    """Inequalities that each hold one entry of the point: row k is coefficient k times an entry."""
+
+    def __init__(self, entries: Tensor, coefficients: Tensor, size: int):
+        self.entries, self.coefficients, self.size = entries, coefficients, size
+        every = torch.arange(size, device=entries.device)
+        # One bound an entry, in order, as for p >= 0: nothing needs to be moved about.
+        self.in_order = len(entries) == size and bool((entries == every).all())
+
+    def to(self, device: torch.device) -> Bounds:
+        return Bounds(self.entries.to(device), self.coefficients.to(device), self.size)
+
+    def pick(self, x: Tensor) -> Tensor:
+        """(b, size) -> (b, rows): the entry that each row holds."""
+        # Not x[:, entries]: that splits over threads however small it is.
+        return x if self.in_order else x.index_select(1, self.entries)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """(b, rows) -> (b, size): the rows summed up in the entries they hold."""
+        if self.in_order:
+            return rows
+        blank = rows.new_zeros(rows.shape[0], self.size)
+        return blank.index_add_(1, self.entries, rows)
+
+
 @dataclass
 class Program:
     """A declaration made smooth, with its torch functions and what is constant in them.
 
     Points are flat, (b, size), columns as in CVXPY. `hessian`, `jacobian` and `plane` are set where
-    they are the same for every point and parameter; `bounds` says that each inequality holds one
-    entry of the point, as (entry, coefficient) per row.
+    they are the same for every point and parameter; `bounds` where each inequality holds one entry.
     """
 
     parameters: list[cp.Parameter]
@@ -166,7 +191,7 @@ class Program:
     hessian: Tensor | None = None  # (size,) if diagonal, else (size, size)
     jacobian: Tensor | None = None  # (inequalities, size)
     plane: Tensor | None = None  # (equalities, size)
-    bounds: tuple[Tensor, Tensor] | None = None
+    bounds: Bounds | None = None
     sizes: tuple[int, int] = (0, 0)  # numbers of inequalities and equalities
     copies: dict[torch.device, Program] = field(default_factory=dict)
 
@@ -204,7 +229,7 @@ class Program:
         if device not in self.copies:
             fixed = ("positive", "hessian", "jacobian", "plane")
             moved = {k: v.to(device) for k in fixed if (v := getattr(self, k)) is not None}
-            bounds = self.bounds and tuple(part.to(device) for part in self.bounds)
+            bounds = self.bounds and self.bounds.to(device)
             self.copies[device] = Program(**{**vars(self), **moved, "bounds": bounds, "copies": {}})
         return self.copies[device]
 
@@ -297,10 +322,8 @@ def _fix_constants(
         program.plane = torch.func.jacrev(lambda y: program.equalities(y, theta)[0])(x)[:, 0]
 
 
-def _bounds(jacobian: Tensor) -> tuple[Tensor, Tensor] | None:
-    if not len(jacobian):
-        return torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.float64)
+def _bounds(jacobian: Tensor) -> Bounds | None:
     if not ((jacobian != 0).sum(1) == 1).all():
         return None
-    entries = jacobian.abs().argmax(1)
-    return entries, jacobian.gather(1, entries[:, None])[:, 0]
+    entries = jacobian.abs().argmax(1) if len(jacobian) else torch.zeros(0, dtype=torch.long)
+    return Bounds(entries, jacobian.gather(1, entries[:, None])[:, 0], jacobian.shape[1])

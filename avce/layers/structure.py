@@ -98,7 +98,7 @@ class Dependence:
     def _selector(self, variable: Expression) -> np.ndarray:
         start, stop = self.columns[variable.id]
         places = torch.arange(start, stop)[None].double()
-        order = column_order(places, variable.shape).flatten(1)[0].long()
+        order = column_order(places, variable.shape).reshape(-1).long()
         dependence = np.zeros((variable.size, self.size), bool)
         dependence[np.arange(variable.size), order.numpy()] = True
         return dependence
