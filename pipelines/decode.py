@@ -16,18 +16,22 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import nvidia.dali.fn as fn
-import nvidia.dali.types as types
+import nvidia.dali.fn
+import torch
 from nvidia.dali.pipeline import Pipeline
+from nvidia.dali.types import DALIDataType as Kind
+from torch import Tensor
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255  # ImageNet, RGB
 STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of grey, ITU-R BT.601
 CROP = 224 / 256  # of the stored side; the rest is the room in which training crops move
 GREY = 128.0  # what contrast turns about
+_PALE = 1 / 512  # the least saturation: half a grey level of the strongest colour
 _NUMBERS = 8  # random numbers kept per sample: two turns of Philox's counter
 
 Draw = tuple[np.ndarray, ...]
+fn: Any = nvidia.dali.fn  # typed as if every operator might return nothing
 
 
 @dataclass(frozen=True)
@@ -114,29 +118,48 @@ def geometry(width: np.ndarray, height: np.ndarray, size: int) -> Geometry:
     return Geometry(size, sides.pop() if len(sides) == 1 else None)
 
 
-def inputs(draws: Draws, geometry: Geometry, saturate: bool = False) -> Draw:
-    """What is fed to the graph beside the images: x, y of the crop, flip, mean, std[, colours].
+def inputs(draws: Draws, geometry: Geometry) -> Draw:
+    """What is fed to the graph beside the images: x, y of the crop, flip, mean and std.
 
     Brightness b and contrast c about 128 make b c p + 128 (1 - c) of a pixel p; normalising that by
-    mean and std is normalising p by (mean - 128 (1 - c)) / (b c) and std / (b c).
+    mean and std is normalising p by (mean - 128 (1 - c)) / (b c) and std / (b c). With saturation s
+    it becomes s times that plus what `add_grey` expects to find.
     """
     crop = draws.crop
     if (room := geometry.room) is not None:  # each of the room + 1 whole pixels equally likely
         crop = np.floor(crop * (room + 1)) / max(room, 1)
+    saturation = np.maximum(draws.saturation, _PALE)[:, None]
     gain = np.maximum(draws.brightness * draws.contrast, 1e-6)[:, None]  # black, not infinite
-    offset = GREY * (1 - draws.contrast[:, None])
+    std = STD / (gain * saturation)
+    mean = (MEAN - GREY * (1 - draws.contrast[:, None])) / gain
+    mean = mean - std * (1 - saturation) * (LUMA @ MEAN - MEAN) / STD
     x, y = np.ascontiguousarray(crop.astype(np.float32).T)
-    fed = x, y, draws.flip.astype(np.int32), (MEAN - offset) / gain, STD / gain
-    return (*fed, _mixing(draws.saturation)) if saturate else fed
+    return x, y, draws.flip.astype(np.int32), mean, std
 
 
-def _mixing(saturation: np.ndarray) -> np.ndarray:
-    """The matrices (n, 3, 3) that blend each colour with grey: s I + (1 - s) 1 luma^T.
+def add_grey(images: Tensor, saturation: np.ndarray) -> None:
+    """Finish the saturation s of normalised images (n, 3, H, W) in place: s p + (1 - s) grey(p).
 
-    Grey keeps its value, so this commutes with brightness and contrast and may come first.
+    The graph has done s p; each channel still needs its part of the grey, (1 - s) / (s std) times
+    luma . (s std p). DALI's own operators mix channels at twice the cost of all the rest; this adds
+    a seventh. On a CPU it goes image by image in the cache, in numpy: torch's threads would
+    fight with DALI's over the cores.
     """
-    s = saturation[:, None, None]
-    return (s * np.eye(3) + (1 - s) * LUMA).astype(np.float32)
+    s = np.maximum(saturation, _PALE)[:, None]
+    shares = (1 - s) / (s * STD)
+    weights = LUMA * STD
+    if images.is_cuda:
+        grey = torch.einsum("nchw,c->nhw", images, torch.from_numpy(weights).to(images.device))
+        images += torch.from_numpy(shares).to(images.device)[:, :, None, None] * grey[:, None]
+        return
+    grey = np.empty(images.shape[2:], np.float32)
+    part = np.empty_like(grey)
+    for image, share in zip(images.numpy(), shares, strict=True):
+        np.multiply(image[0], weights[0], out=grey)
+        for channel in (1, 2):
+            grey += np.multiply(image[channel], weights[channel], out=part)
+        for channel in range(3):
+            image[channel] += np.multiply(grey, share[channel], out=part)
 
 
 @dataclass(frozen=True)
@@ -147,7 +170,6 @@ class Graph:
     batch_size: int
     threads: int
     device: int | None = None  # a GPU's number, or None for the CPU
-    saturate: bool = False  # `inputs` bring a matrix too; DALI has no cheap way on a CPU
     prefetch: int = 2  # batches decoded ahead
 
     def over_plan(
@@ -164,12 +186,12 @@ class Graph:
                 paths=list(tars),
                 index_paths=list(plans),
                 ext=["jpg;png", "row"],
-                dtypes=[types.UINT8, types.INT64],
+                dtypes=[Kind.UINT8, Kind.INT64],
                 missing_component_behavior="error",  # by default it is an empty array, silently
                 pad_last_batch=True,  # without it, epochs after the first are no permutations
                 name="reader",
             )
-            pipeline.set_outputs(self._pixels(encoded, self._fed(numbers)), row)
+            pipeline.set_outputs(self._pixels(encoded, _fed(numbers)), row)
         pipeline.build()
         return pipeline
 
@@ -183,7 +205,7 @@ class Graph:
                 source=once,
                 num_outputs=1 + len(numbers),
                 batch=True,
-                dtype=[types.UINT8, *_FED[: len(numbers)]],
+                dtype=[Kind.UINT8, *_FED],
             )
             pipeline.set_outputs(self._pixels(content, fed))
         pipeline.build()
@@ -198,13 +220,10 @@ class Graph:
         )
 
     def _pixels(self, encoded: Any, fed: Sequence[Any]) -> Any:
-        x, y, flip, mean, std, *mixing = fed
+        x, y, flip, mean, std = fed
         picture = self._cut(encoded, x, y)
-        if mixing:
-            picture = fn.coord_transform(picture, M=mixing[0], dtype=types.FLOAT)
-            picture = fn.reshape(picture, layout="HWC")
         return fn.crop_mirror_normalize(
-            picture, mirror=flip, mean=mean, std=std, dtype=types.FLOAT, output_layout="CHW"
+            picture, mirror=flip, mean=mean, std=std, dtype=Kind.FLOAT, output_layout="CHW"
         )
 
     def _cut(self, encoded: Any, x: Any, y: Any) -> Any:
@@ -224,9 +243,9 @@ class Graph:
         )
         return picture if shape.crop == shape.size else fn.resize(picture, size=[shape.size] * 2)
 
-    def _fed(self, source: Iterable[Draw]) -> Sequence[Any]:
-        kinds = _FED if self.saturate else _FED[:-1]
-        return fn.external_source(source=source, num_outputs=len(kinds), batch=True, dtype=kinds)
+
+_FED = [Kind.FLOAT, Kind.FLOAT, Kind.INT32, Kind.FLOAT, Kind.FLOAT]  # of `inputs`
 
 
-_FED = [*[types.FLOAT] * 2, types.INT32, *[types.FLOAT] * 3]  # of `inputs`
+def _fed(source: Iterable[Draw]) -> Sequence[Any]:
+    return fn.external_source(source=source, num_outputs=len(_FED), batch=True, dtype=_FED)

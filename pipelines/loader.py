@@ -18,7 +18,17 @@ import torch
 from nvidia.dali.pipeline import Pipeline
 from torch import Tensor
 
-from pipelines.decode import EVALUATION, Augment, Draw, Graph, draw, geometry, inputs
+from pipelines.decode import (
+    EVALUATION,
+    Augment,
+    Draw,
+    Draws,
+    Graph,
+    add_grey,
+    draw,
+    geometry,
+    inputs,
+)
 from pipelines.order import Order, Steps
 from pipelines.plan import check_rows, check_tars, place, planned
 from shards import Selection
@@ -88,7 +98,6 @@ def batches(
         visits.rank_batch,
         threads or _threads(),
         device=None if where.type == "cpu" else where.index or 0,
-        saturate=augment.saturation > 0,
     )
     labels = _labels(selection, (targets,) if isinstance(targets, str) else tuple(targets))
     return Batches(selection, visits, graph, augment, labels.to(where), on_corrupt)
@@ -260,13 +269,12 @@ class Batches:
         span = max(1, WINDOW // self.order.rank_batch)
         stop = min(len(self), (step // span + 1) * span)
         steps = self.order.at(epoch, step, stop - step)
-        numbers = (self._numbers(epoch, places) for places in steps.places)
+        numbers = (inputs(self._draws(epoch, p), self.graph.geometry) for p in steps.places)
         with planned(self.selection.take(steps.positions.ravel())) as (tars, plans):
             return _Window(steps, self.graph.over_plan(tars, plans, numbers))
 
-    def _numbers(self, epoch: int, places: np.ndarray) -> Draw:
-        drawn = draw(self.augment, self.order.seed, epoch, int(places[0]), len(places))
-        return inputs(drawn, self.graph.geometry, self.graph.saturate)
+    def _draws(self, epoch: int, places: np.ndarray) -> Draws:
+        return draw(self.augment, self.order.seed, epoch, int(places[0]), len(places))
 
     def _batch(self, window: _Window, steps: Steps) -> tuple[Batch, bool]:
         """A step's batch, and whether all its images decoded."""
@@ -275,6 +283,8 @@ class Batches:
         except RuntimeError as error:  # DALI does not say which image it was
             return self._rescued(steps, error), False
         check_rows(self.selection.take(steps.positions), rows)
+        if self.augment.saturation:
+            add_grey(image, self._draws(self.epoch, steps.places).saturation)
         return self._with_labels(image, steps.positions, steps.mask), True
 
     def _with_labels(self, image: Tensor, positions: np.ndarray, mask: np.ndarray) -> Batch:
@@ -286,7 +296,8 @@ class Batches:
     def _rescued(self, steps: Steps, error: RuntimeError) -> Batch:
         """Decode the images of a failed batch one by one, to name or replace the broken ones."""
         chosen = self.selection.take(steps.positions)
-        numbers = self._numbers(self.epoch, steps.places)
+        drawn = self._draws(self.epoch, steps.places)
+        numbers = inputs(drawn, self.graph.geometry)
         images = [
             self._decoded(chosen, i, tuple(n[i : i + 1] for n in numbers))
             for i in range(len(chosen))
@@ -303,6 +314,8 @@ class Batches:
         self.corrupt += broken
         source = [i if image is not None else good[0] for i, image in enumerate(images)]
         found = torch.cat([images[i] for i in source])  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if self.augment.saturation:
+            add_grey(found, drawn.saturation[source])
         intact = np.array([image is not None for image in images])
         return self._with_labels(found, steps.positions[source], steps.mask & intact)
 

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from pipelines import Augment, batches
-from pipelines.decode import MEAN, STD, Geometry, draw, geometry
+from pipelines.decode import LUMA, MEAN, STD, Draws, Geometry, add_grey, draw, geometry, inputs
 from shards import write_shards
 from tests.pipelines.conftest import encoded, picture, sample, write
 
-EVERYTHING = Augment(brightness=0.4, contrast=0.5, saturation=0.6)
+EVERYTHING = Augment(brightness=0.4, contrast=0.5, saturation=2.0)
 HAS_GPU = torch.cuda.is_available()
 gpu = pytest.mark.gpu
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="no NVIDIA GPU on this machine")
@@ -55,6 +55,21 @@ def test_training_pixels_are_numpys(index, augment, device):
         for i, row in enumerate(batch.row.tolist()):
             expected = by_hand(row, 56, augment, place=step * 30 + i)
             np.testing.assert_allclose(batch.image[i].cpu(), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1 / 300])
+def test_no_colour_at_all_is_grey(strength):
+    """Saturation 0 would divide by zero; it is rounded to half a grey level of colour."""
+    pixels = torch.rand(1, 3, 5, 5) * 255
+    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    plain = Draws(np.zeros((1, 2), np.float32), np.zeros(1, bool), *np.ones((3, 1), np.float32))
+    pale = np.full(1, strength, np.float32)
+    fed = inputs(plain._replace(saturation=pale), Geometry(5, 5))
+    shift, scale = (torch.from_numpy(numbers).reshape(3, 1, 1) for numbers in fed[3:])
+    image = (pixels - shift) / scale
+    add_grey(image, pale)
+    grey = torch.einsum("nchw,c->nhw", pixels, torch.tensor(LUMA))[:, None]
+    assert ((image * std + mean) - grey).abs().max() < 1
 
 
 @pytest.mark.parametrize("device", DEVICES)

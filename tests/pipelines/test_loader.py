@@ -16,7 +16,7 @@ from pipelines import Augment, batches
 from shards import LabelIndex
 from tests.pipelines.conftest import SIDE, write
 
-JITTER = Augment(brightness=0.3, contrast=0.3)
+JITTER = Augment(brightness=0.3, contrast=0.3, saturation=0.5)
 CROP = 56  # of the stored 64: no resize
 
 

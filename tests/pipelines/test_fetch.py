@@ -1,0 +1,70 @@
+"""Remote shards come once, whole and checked; fsspec's memory store stands for the bucket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pipelines import batches
+from pipelines.fetch import fetch
+from shards import LabelIndex
+
+BUCKET = "memory://bucket/shards"
+
+
+@pytest.fixture
+def bucket(index):
+    store = fsspec.filesystem("memory")
+    (folder,) = index.folders
+    store.put(str(folder) + "/", "/bucket/shards/", recursive=True)
+    yield store
+    store.rm("/bucket", recursive=True)
+
+
+def test_a_fetched_folder_trains_like_the_original(index, bucket, tmp_path):
+    seen = []
+    fetched = LabelIndex.open(fetch(BUCKET, tmp_path, lambda done, of: seen.append((done, of))))
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert fetched.digest == index.digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["labels.arrow", *(tar.name for tar in index.tars)]
+    )
+    assert sum(int(b.mask.sum()) for b in batches(fetched.where(), 30, image_size=56)) == 90
+
+
+def test_only_what_is_missing_comes(bucket, tmp_path, monkeypatch):
+    fetch(BUCKET, tmp_path)
+    (tmp_path / "00002.tar").unlink()
+    came = []
+    get_file = type(bucket).get_file
+    monkeypatch.setattr(
+        type(bucket), "get_file", lambda s, a, b: came.append(Path(a).name) or get_file(s, a, b)
+    )
+    fetch(BUCKET, tmp_path)
+    assert came == ["labels.arrow", "00002.tar"]
+
+
+def test_a_changed_tar_is_refused_and_nothing_is_promised(bucket, tmp_path):
+    content = bytearray(bucket.cat("/bucket/shards/00001.tar"))
+    content[700] ^= 1
+    bucket.pipe("/bucket/shards/00001.tar", bytes(content))
+    with pytest.raises(OSError, match=r"00001\.tar has sha256"):
+        fetch(BUCKET, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "00000.tar" in names and not names & {"labels.arrow", "00001.tar", "00001.tar.part"}
+
+
+def test_another_tar_under_a_known_name_is_replaced(index, bucket, tmp_path):
+    size = index.tars[0].stat().st_size
+    (tmp_path / "00000.tar").write_bytes(bytes(size))
+    fetch(BUCKET, tmp_path)
+    assert (tmp_path / "00000.tar").read_bytes() == index.tars[0].read_bytes()
+
+
+def test_addresses_without_shards_are_sentences(bucket, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no labels\.arrow"):
+        fetch("memory://bucket/elsewhere", tmp_path)
+    with pytest.raises(ValueError, match="nonsense://x cannot be read"):
+        fetch("nonsense://x", tmp_path)
