@@ -23,7 +23,7 @@ setup:
 # Draw faces, make shards, train on them from scratch and evaluate on people never seen (about 6 minutes).
 demo seed="0": setup
     {{bin}}/python cli.py cartoon affectnet --level easy --n 2400 --seed {{seed}} --out data/demo/raw-{{seed}}
-    {{bin}}/python cli.py shard affectnet --raw data/demo/raw-{{seed}} --out data/demo/shards-{{seed}} --size 112
+    {{bin}}/python cli.py shard affectnet --raw data/demo/raw-{{seed}} --out data/demo/shards-{{seed}} --size 128
     {{bin}}/accelerate launch cli.py train --recipe demo --shards data/demo/shards-{{seed}} --set seed={{seed}}
     {{bin}}/python cli.py eval --split val
 

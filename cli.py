@@ -1,0 +1,604 @@
+"""AVCE on the command line: the one place where the rooms meet. Parse, join, print; no logic."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from avce.config import Config
+    from pipelines import Batches
+    from shards import LabelIndex, Report, Selection
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train and evaluate models that read valence and arousal from faces.",
+    epilog="Begin with: python cli.py cartoon affectnet; then shard, train, eval. "
+    "--debug anywhere shows the traceback of an error.",
+)
+out = Console()  # results
+err = Console(stderr=True)  # everything else
+
+RAW, SHARDS, RUNS = Path("data/raw"), Path("data/shards"), Path("runs")
+
+Level = Literal["easy", "normal", "hard"]
+Which = Literal["best", "last"]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Set a field of the recipe; repeatable."),
+]
+
+
+# ------------------------------------------------------------------------------------ data
+
+
+@app.command(epilog="Example: python cli.py cartoon affectnet --n 3000 --level easy")
+def cartoon(
+    name: Annotated[
+        str,
+        typer.Argument(help="affectnet, affectnet-2021, aff-wild, aff-wild2, afew-va or raf-db"),
+    ],
+    n: Annotated[
+        int | None, typer.Option(min=2, help="How many images; of video sets, how many videos.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    level: Annotated[Level, typer.Option(help="How much besides the emotion varies.")] = "normal",
+    to: Annotated[Path | None, typer.Option("--out", help="Default data/raw/NAME.")] = None,
+    odd: Annotated[
+        list[str] | None, typer.Option(help="Add an oddity of the true release; repeatable.")
+    ] = None,
+) -> None:
+    """Draw a stand-in data set in its official layout, to try everything without a licence."""
+    from shards import layouts
+    from shards.cartoon import draw_affectnet
+
+    artists: dict[str, Callable[..., Any]] = {
+        "affectnet": draw_affectnet,
+        "affectnet-2021": layouts.draw_affectnet_2021,
+        "aff-wild": layouts.draw_aff_wild,
+        "aff-wild2": layouts.draw_aff_wild2,
+        "afew-va": layouts.draw_afew_va,
+        "raf-db": layouts.draw_raf_db,
+    }
+    draw = artists[one_of(name, artists, "stand-in")]
+    raw = to or RAW / name
+    amount = [n] if n else []
+    oddities = {"odd": odd} if odd else {}
+    with bar(f"drawing {name}") as progress:
+        draw(raw, *amount, seed=seed, level=level, progress=progress, **oddities)
+    err.print(f"drew {raw}: level {level}, seed {seed}")
+    reader = "affectnet" if name.startswith("affectnet") else name
+    then(f"python cli.py shard {reader}" + ("" if raw == RAW / reader else f" --raw {raw}"))
+
+
+@app.command(epilog="Example: python cli.py shard affectnet --raw data/raw/affectnet")
+def shard(
+    name: Annotated[str, typer.Argument(help="affectnet, aff-wild, aff-wild2, afew-va or raf-db")],
+    raw: Annotated[Path | None, typer.Option(help="Default data/raw/NAME.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--out", help="Folder or s3://...; default data/shards/NAME.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default all cores.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the shuffle at write time.")] = 0,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="box, landmarks, aligned or none; default what suits the data set."),
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Around the face, as a share of its side.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Side of the stored crop, pixels.")] = 256,
+    with_json: Annotated[
+        bool, typer.Option("--with-json", help="Add KEY.json for plain WebDataset users.")
+    ] = False,
+    check: Annotated[bool, typer.Option(help="Decode every image once to prove it.")] = True,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Of the reader, e.g. automatic=true, pts_base=0, subset=compound; repeatable.",
+        ),
+    ] = None,
+    allow_count: Annotated[
+        bool, typer.Option("--allow-count", help="Go on with a partial copy.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="joblib here, or dask across machines.")] = "joblib",
+    address: Annotated[str | None, typer.Option(help="tcp://host:port of Dask.")] = None,
+    part: Annotated[str | None, typer.Option(metavar="I/N", help="For job arrays: 0/8.")] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="After the last part: check all and write the index.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace finished shards of other options.")
+    ] = False,
+) -> None:
+    """Turn a data set, as its owner ships it, into tar shards and one Arrow label index.
+
+    A killed run goes on where it was when the same command is typed again.
+    """
+    from shards import READERS, BuildOptions, Crop, Engine, build
+
+    one_of(name, READERS, "data set")
+    if part and merge:
+        raise typer.BadParameter("--merge comes after the parts; give one of --part and --merge")
+    options = BuildOptions(
+        crop=Crop(mode=crop, size=size, **({} if margin is None else {"margin": margin})),  # type: ignore[arg-type]
+        with_json=with_json,
+        check=check,
+        seed=seed,
+        reader=reader_options(option or [], allow_count),
+        engine=Engine(engine, jobs=jobs, address=address),  # type: ignore[arg-type]
+        part=fraction(part),
+        overwrite=overwrite,
+    )
+    folder = to or str(SHARDS / name)
+    with bar(f"sharding {name}") as progress:
+        report = build(name, raw or RAW / name, folder, options, progress)
+    print_report(report)
+    if report.complete:
+        default = folder == str(SHARDS / "affectnet")
+        then("accelerate launch cli.py train" + ("" if default else f" --shards {folder}"))
+
+
+@app.command(epilog="Example: python cli.py inspect affectnet --plot affectnet.png")
+def inspect(
+    name: Annotated[str, typer.Argument(help="A name under data/shards, or any shard folder.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash every tar and read every row again.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a PNG of the valence-arousal plane and classes.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what an index holds: counts, ranges, histogram, digest."""
+    from shards import LabelIndex
+    from shards.facts import facts_of
+
+    index = LabelIndex.open(folder_of(name))
+    if verify:
+        with bar(f"verifying {name}") as progress:
+            problems = index.verify(progress)
+        if problems:
+            raise ValueError("\n".join(problems))
+        err.print(f"verified {len(index):,} rows in {len(index.tars)} shards")
+    facts = facts_of(index)
+    if plot:
+        from avce.figures import label_plane, save
+
+        save(label_plane(index.where(va_valid=True).targets(), facts["expressions"]), plot)
+        err.print(f"wrote {plot}")
+    print_json(facts) if as_json else print_facts(folder_of(name), facts)
+
+
+# ------------------------------------------------------------------------------------ training
+
+
+@app.command(
+    epilog="Example: accelerate launch cli.py train --recipe paper --set lr=5e-5 --epochs 10"
+)
+def train(
+    shards: Annotated[
+        list[Path] | None,
+        typer.Option(help="Shard folder; repeatable. Default data/shards/affectnet."),
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Default runs/RECIPE-TIME.")] = None,
+    recipe: Annotated[str, typer.Option(help="A row of the paper's tables, or demo.")] = "paper",
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Over all ranks.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="The encoder's first ones: imagenet (downloads), none, or a file. "
+            "Default: the recipe's, or none where ImageNet's are not on this disk."
+        ),
+    ] = None,
+    settings: SettingsOption = None,
+    fold: Annotated[
+        int | None, typer.Option(help="Hold out this fold instead of the split val.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run exactly where it stopped.")
+    ] = None,
+) -> None:
+    """Train a model. Works alone, under `accelerate launch` and under `torchrun`."""
+    from avce.methods import build_method
+    from avce.trainer import Interrupted, fit, of_first_rank
+    from shards import LabelIndex
+
+    given = [("epochs", epochs), ("batch_size", batch_size), ("weights", weights)]
+    wanted = [f"{name}={value}" for name, value in given if value is not None] + (settings or [])
+    config, facts = configured(recipe, wanted, resume)
+    if resume and facts:
+        shards, fold = [Path(p) for p in facts["folders"]], facts["fold"]
+    index = LabelIndex.open(folders := shards or [SHARDS / "affectnet"])
+    parts = {
+        "train": labelled(index, config, "train", fold),
+        "val": labelled(index, config, "val", fold),
+    }
+    facts = {
+        "folders": [str(folder) for folder in folders],
+        "fold": fold,
+        "digest": index.digest,
+        "parts": {name: {"n": len(part), "digest": part.digest} for name, part in parts.items()},
+    }
+    folder = resume or run or Path(of_first_rank(str(RUNS / f"{recipe}-{stamp()}")))
+    with training_bar() as progress:
+        try:
+            fit(
+                build_method(config),
+                config,
+                stream(parts["train"], config, training=True),
+                stream(parts["val"], config),
+                run=folder,
+                resume=resume is not None,
+                progress=progress,
+                shards_facts=facts,
+            )
+        except Interrupted as stopped:
+            tell(f"{stopped}\ngo on with: python cli.py train --resume {folder}")
+            return
+    if leads():
+        print_before_and_after(folder)
+
+
+@app.command(name="eval", epilog="Example: python cli.py eval --split val --json")
+def evaluate_run(
+    run: Annotated[Path | None, typer.Option(help="Default: the latest under runs/.")] = None,
+    shards: Annotated[
+        list[Path] | None, typer.Option(help="Default: those the run was trained on.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    which: Annotated[Which, typer.Option(help="The best weights or the last.")] = "best",
+    as_json: JsonOption = False,
+) -> None:
+    """Score a trained model over a whole split: RMSE, SAGR, PCC, CCC of valence and arousal."""
+    from avce.evaluate import evaluate
+    from avce.runs import latest_run, load_run
+    from shards import LabelIndex
+
+    folder = run or latest_run(RUNS)
+    method, config, facts = load_run(folder, which)
+    method.to(device())
+    index = LabelIndex.open(shards or facts["shards"]["folders"])
+    selection = labelled(index, config, split, None if shards else facts["shards"]["fold"])
+    with bar(f"evaluating {folder}") as progress:
+        scores = evaluate(method, stream(selection, config), config=config, progress=progress)
+    found = {"run": str(folder), "weights": which, "split": split, **scores.as_dict()}
+    if as_json:
+        print_json(found)
+    else:
+        out.print(score_table(f"{folder} ({which} weights) on {split}, n = {scores.n:,}", found))
+
+
+# ------------------------------------------------------------------------------------ joining
+
+
+def configured(
+    recipe: str, settings: Sequence[str], resume: Path | None
+) -> tuple[Config, dict[str, Any] | None]:
+    """The config of a recipe, or of the run to go on with and what that run was trained on."""
+    from avce.config import Config, with_settings
+    from avce.config import recipe as recipe_of
+    from avce.models import imagenet_at_hand
+    from avce.runs import read_facts
+
+    facts = read_facts(resume) if resume else None
+    try:
+        config = Config.from_dict(facts["config"]) if facts else recipe_of(recipe)
+        chosen = with_settings(config, settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    asked = any(setting.startswith("weights=") for setting in settings)
+    if facts or asked or chosen.weights != "imagenet" or imagenet_at_hand(chosen.encoder):
+        return chosen, facts and facts["shards"]
+    tell(
+        f"no ImageNet weights of {chosen.encoder} on this disk: training starts from random ones "
+        "(--weights imagenet downloads them, --weights PATH reads a file)"
+    )
+    return with_settings(chosen, ["weights=none"]), None
+
+
+def labelled(index: LabelIndex, config: Config, split: str, fold: int | None = None) -> Selection:
+    """The rows of a split, or of the folds that stand for it, that have the task's label."""
+    on_plane = config.task == "va"
+    wanted: dict[str, Any] = (
+        {"va_valid": True} if on_plane else {"expression": range(config.classes)}
+    )
+    if fold is None:
+        wanted["split"] = split
+    else:
+        wanted["fold"] = [f for f in range(100) if f != fold] if split == "train" else fold
+    found = index.where(**wanted)
+    if not len(found):
+        raise ValueError(
+            f"{', '.join(map(str, index.folders))}: no row meets {wanted}; the splits are "
+            f"{index.splits}; choose another --split or --fold, or other shards"
+        )
+    return found
+
+
+def stream(selection: Selection, config: Config, *, training: bool = False) -> Batches:
+    """This rank's batches of a selection."""
+    from pipelines import Augment, batches
+
+    augment = Augment(
+        brightness=config.jitter_brightness,
+        contrast=config.jitter_contrast,
+        saturation=config.jitter_saturation,
+    )
+    return batches(
+        selection,
+        config.batch_size,
+        targets=("valence", "arousal") if config.task == "va" else ("expression",),
+        augment=augment if training else False,
+        image_size=config.image_size,
+        seed=config.seed,
+        rank=int(os.environ.get("RANK", "0")),
+        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        device=device(),
+        order=config.order,
+        on_corrupt=config.on_corrupt,
+    )
+
+
+def device() -> str:
+    """This rank's GPU, or the CPU."""
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+
+
+def leads() -> bool:
+    """Whether this is the rank that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def stamp() -> str:
+    """The time, as part of a folder's name."""
+    return datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+# ------------------------------------------------------------------------------------ parsing
+
+
+def one_of(name: str, known: Sequence[str] | dict[str, Any], kind: str) -> str:
+    """`name`, if it is known; wrong usage otherwise."""
+    if name not in known:
+        raise typer.BadParameter(f"there is no {kind} {name!r}; choose {', '.join(known)}")
+    return name
+
+
+def folder_of(name: str) -> Path:
+    """A shard folder by its path, or by its name under data/shards."""
+    return Path(name) if Path(name).is_dir() else SHARDS / name
+
+
+def fraction(text: str | None) -> tuple[int, int] | None:
+    """ "3/8" as (3, 8)."""
+    if text is None:
+        return None
+    number, slash, total = text.partition("/")
+    if not (slash and number.isdigit() and total.isdigit()):
+        raise typer.BadParameter(f"--part {text!r}: write I/N, the first part of eight is 0/8")
+    return int(number), int(total)
+
+
+def reader_options(options: Sequence[str], allow_count: bool) -> dict[str, Any]:
+    """NAME=VALUE pairs as values: true, false, whole numbers, else text."""
+    values: dict[str, Any] = {"allow_count": True} if allow_count else {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--option {option!r}: write NAME=VALUE")
+        plain = {"true": True, "false": False}.get(text.lower(), text)
+        values[name] = int(text) if text.lstrip("-").isdigit() else plain
+    return values
+
+
+# ------------------------------------------------------------------------------------ printing
+
+
+def tell(sentence: str) -> None:
+    """A sentence on stderr, from the leading rank alone."""
+    if leads():
+        err.print(sentence, highlight=False, soft_wrap=True)
+
+
+def then(command: str) -> None:
+    """What to type next."""
+    tell(f"next: {command}")
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One object on stdout."""
+    print(json.dumps(value))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose first column is words and whose numbers line up on the right."""
+    drawn = Table(title=title, title_justify="left", title_style="bold")
+    drawn.add_column(columns[0])
+    for column in columns[1:]:
+        drawn.add_column(column, justify="right")
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn
+
+
+def print_report(report: Report) -> None:
+    """Checks that were not passed, samples per split, what was left out and why."""
+    for check in report.findings.checks:
+        if check["outcome"] != "ok":
+            err.print(f"{check['outcome']}: {check['detail']}", highlight=False, soft_wrap=True)
+    rows = [(split, f"{n:,}") for split, n in report.splits.items()]
+    rows += [(f"left out: {reason}", f"{n:,}") for reason, n in report.findings.skipped.items()]
+    kept = f", {report.reused} of an earlier run" if report.reused else ""
+    title = f"{report.out}: {report.rows:,} samples in {report.shards} shards{kept}"
+    out.print(table(title, ("split", "samples"), rows))
+
+
+def print_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """An index as tables: splits, classes, ranges and the plane of valence and arousal."""
+    out.print(f"[bold]{folder}[/]: {facts['rows']:,} rows in {facts['shards']} shards")
+    out.print(f"digest {facts['digest']}", highlight=False)
+    for kind in ("splits", "datasets", "expressions"):
+        counts = facts[kind]
+        if counts:
+            rows = [(word, f"{n:,}", f"{n / facts['rows']:.1%}") for word, n in counts.items()]
+            out.print(table("", (kind, "rows", "share"), rows))
+    ranges = [
+        (axis, *(f"{facts[axis][key]:.3f}" for key in ("min", "mean", "max", "std")))
+        for axis in ("valence", "arousal")
+        if facts[axis]
+    ]
+    if ranges:
+        out.print(table("", ("axis", "min", "mean", "max", "std"), ranges))
+        out.print(plane(facts["plane"]), highlight=False)
+
+
+def plane(counts: list[list[int]]) -> str:
+    """A histogram of valence (across) and arousal (up) in shades."""
+    shades = " .:-=+*#%@"
+    most = max(max(row) for row in counts) or 1
+    lines = [
+        "".join(2 * shades[min(9, -(-9 * n // most))] for n in row) for row in reversed(counts)
+    ]
+    return "\n".join(["arousal +1", *(f"|{line}|" for line in lines), "valence -1 to +1"])
+
+
+def score_table(title: str, found: dict[str, Any]) -> Table:
+    """Scores, a line for each axis; of classes, the accuracy."""
+    if "accuracy" in found:
+        return table(title, ("", "accuracy"), [("expression", f"{found['accuracy']:.4f}")])
+    rows = [(axis, *score_cells(found[axis])) for axis in ("valence", "arousal")]
+    return table(title, ("", "RMSE", "SAGR", "PCC", "CCC"), rows)
+
+
+def score_cells(axis: dict[str, Any]) -> list[str]:
+    """Four numbers as text; an undefined one says so."""
+    values = (axis[metric] for metric in ("rmse", "sagr", "pcc", "ccc"))
+    return ["undefined" if value is None else f"{value:.3f}" for value in values]
+
+
+def print_before_and_after(folder: Path) -> None:
+    """What training brought on the held-out part."""
+    from avce.runs import first_scores, read_facts
+
+    before, after = first_scores(folder), read_facts(folder)["scores"]["best"]
+    if "valence" in after:
+        rows = [
+            (f"{axis}, {when}", *score_cells(scores[axis]))
+            for axis in ("valence", "arousal")
+            for when, scores in (("before", before), ("after", after))
+            if scores
+        ]
+        columns = ("", "RMSE", "SAGR", "PCC", "CCC")
+        out.print(table(f"{folder} on held-out faces, best weights", columns, rows))
+    else:
+        out.print(score_table(f"{folder} on held-out faces, best weights", after))
+    then(f"python cli.py eval --run {folder} --split val")
+
+
+# ------------------------------------------------------------------------------------ progress
+
+
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[note]}"),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar with rate and ETA on a terminal; nothing in a pipe or on other ranks."""
+    if not (err.is_terminal and leads()):
+        yield None
+        return
+    with Progress(*COLUMNS, console=err) as drawn:
+        task = drawn.add_task(what, total=None, note="")
+
+        def progress(done: int, total: int) -> None:
+            speed = drawn.tasks[0].speed
+            drawn.update(task, completed=done, total=total, note=f"{speed:,.0f}/s" if speed else "")
+
+        yield progress
+
+
+@contextmanager
+def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """The same for records of the training log; in a pipe a line for each evaluation."""
+    if not leads():
+        yield None
+        return
+    with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as drawn:
+        task = drawn.add_task("training", total=None, note="")
+        notes: dict[str, str] = {}
+
+        def progress(record: dict[str, Any]) -> None:
+            if "val" in record:
+                notes["val"] = in_short(record["val"])
+                drawn.console.print(f"step {record['step']}: {notes['val']}", highlight=False)
+            if "losses" in record:
+                notes["loss"] = f"loss {sum(record['losses'].values()):.3f}"
+                notes["rate"] = f"{record['images_per_s']:,.0f} images/s"
+                drawn.update(task, total=record["steps"])
+            drawn.update(task, completed=record["step"], note="  ".join(notes.values()))
+
+        yield progress
+
+
+def in_short(scores: dict[str, Any]) -> str:
+    """Scores in a line."""
+    if "accuracy" in scores:
+        return f"accuracy {scores['accuracy']:.3f}"
+    pairs = ((axis, scores[axis]["ccc"]) for axis in ("valence", "arousal"))
+    return "CCC " + " ".join(
+        f"{axis} {'undefined' if ccc is None else f'{ccc:.3f}'}" for axis, ccc in pairs
+    )
+
+
+# ------------------------------------------------------------------------------------ the way in
+
+
+def main() -> None:
+    """Run a command; an error of the user's is one sentence, not a traceback."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        tell(f"[red]error:[/] {escape(str(error))}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
