@@ -474,8 +474,8 @@ def check_leaks(fragments: Iterator[Fragment], findings: Findings) -> None:
     hashes, splits = [np.zeros(0, np.uint64)], [np.zeros(0, np.int8)]
     for fragment in fragments:
         digests = b"".join(fragment.rows["sha256"].to_pylist())
-        hashes.append(np.frombuffer(digests, np.uint64)[::4])
-        splits.append(fragment.rows["split"].indices.to_numpy())
+        hashes.append(np.frombuffer(digests, np.uint64)[::4].copy())
+        splits.append(fragment.rows["split"].indices.to_numpy().copy())  # a view holds all
     both = np.rec.fromarrays([np.concatenate(hashes), np.concatenate(splits)])
     leaks = len(np.unique(both)) - len(np.unique(both["f0"]))
     findings.check(

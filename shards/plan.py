@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +24,8 @@ from shards.sample import SPLITS, VIDEO_SUFFIXES, Sample
 from shards.writer import PLANNED, planned_rows
 
 _BATCH = 4096  # rows of the spill file
-_GROUP = 32_768  # rows shuffled in memory at a time: 30 MB with landmarks
+_GROUP = 8192  # rows shuffled in memory at a time, 9 MB
+_GROUPS = 256  # and as many files open at most
 _FEWEST, _MOST, _WANTED = 500, 4096, 64  # samples a shard, and shards where there are enough
 _BYTES = 128 << 20  # of a shard, roughly
 
@@ -86,7 +89,7 @@ def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SPILLED) as sink:
         for rows in batches:
             sink.write_batch(rows)
-            splits.append(rows["split"].indices.to_numpy())
+            splits.append(rows["split"].indices.to_numpy().copy())
             keys.append(np.array([hash(key) for key in rows["sample_key"].to_pylist()], np.int64))
             paths, sizes = (rows[name].to_pylist() for name in ("original_path", "source_bytes"))
             total += sum(sizes)
@@ -198,41 +201,58 @@ def _deal(splits: np.ndarray, most: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _write(spill: Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.RecordBatch]:
-    """Write the plan, one batch a shard, going through the spill once for each group of shards."""
+    """Write the plan, one batch a shard: first deal the rows into groups of shards, on disk, then
+    shuffle one group after the other in memory."""
     place = np.empty(len(spill.splits), np.int64)
     place[np.concatenate(order)] = np.arange(len(place))
+    groups = list(_groups([len(shard) for shard in order]))
     part = path.with_suffix(".part")
-    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, SPILLED) as sink:
-        start = 0
-        for group in _groups([len(part) for part in order]):
-            rows = _gather(spill, place, start, start + sum(group))
-            start += sum(group)
-            first = 0
-            for size in group:
-                batch = rows.take(pa.array(np.arange(first, first + size)))
+    with (
+        TemporaryDirectory(dir=path.parent) as folder,
+        pa.OSFile(str(part), "wb") as file,
+        pa.ipc.new_file(file, SPILLED) as sink,
+    ):
+        buckets = _deal_to_disk(spill, place, [sum(group) for group in groups], Path(folder))
+        for group, bucket in zip(groups, buckets, strict=True):
+            with pa.OSFile(str(bucket)) as source:
+                rows = pa.ipc.open_stream(source).read_all().combine_chunks()
+            ranks = np.argsort(rows["place"].to_numpy())
+            for shard in np.split(ranks, np.cumsum(group)[:-1]):
+                batch = rows.drop_columns("place").take(pa.array(shard)).to_batches()[0]
                 sink.write_batch(batch)
                 yield batch
-                first += size
     part.replace(path)
 
 
 def _groups(sizes: list[int]) -> Iterator[list[int]]:
+    """Sizes of the shards that are shuffled together."""
+    most = max(_GROUP, sum(sizes) // _GROUPS)
     group: list[int] = []
     for size in sizes:
-        if group and sum(group) + size > _GROUP:
+        if group and sum(group) + size > most:
             yield group
             group = []
         group.append(size)
     yield group
 
 
-def _gather(spill: Spill, place: np.ndarray, start: int, stop: int) -> pa.RecordBatch:
-    """The rows whose places are start..stop, in the order of their places."""
-    pieces, places, first = [], [], 0
-    for rows in spill.batches():
-        wanted = place[first : first + rows.num_rows]
-        first += rows.num_rows
-        chosen = np.flatnonzero((wanted >= start) & (wanted < stop))
-        pieces.append(rows.take(pa.array(chosen)))
-        places.append(wanted[chosen])
-    return pa.concat_batches(pieces).take(pa.array(np.argsort(np.concatenate(places))))
+def _deal_to_disk(spill: Spill, place: np.ndarray, sizes: list[int], folder: Path) -> list[Path]:
+    """Each group's rows with their places, in one pass over the spill."""
+    schema = SPILLED.append(pa.field("place", pa.int64()))
+    paths = [folder / str(number) for number in range(len(sizes))]
+    stops = np.cumsum(sizes)
+    first = 0
+    with ExitStack() as open_files:
+        sinks = []
+        for path in paths:
+            file = open_files.enter_context(pa.OSFile(str(path), "wb"))
+            sinks.append(open_files.enter_context(pa.ipc.new_stream(file, schema)))
+        for rows in spill.batches():
+            places = place[first : first + rows.num_rows]
+            first += rows.num_rows
+            groups = np.searchsorted(stops, places, side="right")
+            batch = pa.RecordBatch.from_arrays([*rows.columns, pa.array(places)], schema=schema)
+            for number in np.unique(groups).tolist():
+                chosen = np.flatnonzero(groups == number)
+                sinks[number].write_batch(batch.take(pa.array(chosen)))
+    return paths

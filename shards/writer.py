@@ -26,7 +26,7 @@ from shards.sample import EXPRESSIONS, Sample
 
 FORMAT = 1  # of the folder: rises when older readers could not read it
 _RECORD = 20 * BLOCK  # tar pads its end to this
-_BATCH = 16_384  # rows of labels.arrow written at a time: 18 MB with landmarks
+_BATCH = 8192  # rows of labels.arrow written at a time, 9 MB
 _FIELDS = [field.name for field in fields(Sample)]
 _COLUMNS = ["sample_key" if name == "key" else name for name in _FIELDS]
 PLANNED = pa.schema([SCHEMA.field(name) for name in _COLUMNS])  # known before an image is read
