@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
 
 from avce.checkpoint import (
@@ -84,8 +84,8 @@ def fit(
     and `load_state_dict` is resumed by them; another one by skipping the batches already seen.
     Masks count in validation only: a masked training sample is a copy of another one, and to leave
     it out would give the ranks unequal batches.
-    `val` is scored every `config.eval_every` steps (0: once an epoch) and at the end; best is the
-    highest mean CCC (accuracy for expressions), on validation data.
+    `val` is scored before the first step, every `config.eval_every` steps (0: once an epoch) and
+    at the end; best is the highest mean CCC (accuracy for expressions), on validation data.
 
     In `run` appear run.json, log.jsonl, best.safetensors, last.safetensors and checkpoints/.
     `progress` gets each record of the log. `shards_facts` (digests) go to run.json, and a resumed
@@ -106,6 +106,14 @@ def fit(
 
 
 # ---------------------------------------------------------------------------------- set-up
+
+
+def of_first_rank(text: str) -> str:
+    """Rank 0's text on every rank, such as a folder named by the time."""
+    shared = [text]
+    PartialState()  # joins the other ranks, if there are any
+    broadcast_object_list(shared)
+    return shared[0]
 
 
 def open_accelerator(config: Config, run: Path, *, unused: bool) -> Accelerator:
@@ -296,7 +304,7 @@ class Training:
     @property
     def epoch(self) -> int:
         """Counted from 0, of the last iteration."""
-        return (self.step - 1) // self.feed.length
+        return max(self.step - 1, 0) // self.feed.length
 
     # ------------------------------------------------------------------ beginning and resuming
 
@@ -346,6 +354,8 @@ class Training:
         """All iterations that are left; then the final evaluation, weights and run.json."""
         total = self.config.epochs * self.feed.length
         self.method.train()
+        if self.step == 0:
+            self.score()  # what there is to beat
         self.restart_window()
         while self.step < total:
             for batch in self.feed:
