@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from avce.intervals import CLASS_METRICS, METRICS, Evaluation, Interval
 from avce.metrics import Scores
+from avce.tables import TABLES
 
 LOWER_IS_BETTER = frozenset({"rmse"})
 _HEADS = {
@@ -159,12 +160,17 @@ def _prefixed(evaluation: Evaluation) -> list[str]:
 
 
 def _warnings(published: Sequence[Published], setting: Setting) -> list[str]:
-    notes = []
+    """One note for all rows that fail for the same reasons."""
+    by_reason: dict[str, list[Published]] = {}
     for row in published:
         reasons = caveats(setting, row)
         if reasons:
-            notes.append(f"not comparable with {row.method} ({row.source}): {'; '.join(reasons)}")
-    return notes
+            by_reason.setdefault("; ".join(reasons), []).append(row)
+    return [
+        f"not comparable with the {len(rows)} printed rows of "
+        f"{', '.join(dict.fromkeys(row.source for row in rows))}: {reason}"
+        for reason, rows in by_reason.items()
+    ]
 
 
 # ---------------------------------------------------------------------------- the four formats
@@ -257,3 +263,26 @@ _LATEX = str.maketrans(
 
 def _escaped(text: str) -> str:
     return text.translate(_LATEX)
+
+
+def published_on(dataset: str) -> list[Published]:
+    """Every row the supplement prints for a data set, whichever of its tables; each row once."""
+    found: dict[tuple[str, str, str], Published] = {}
+    for table in TABLES.values():
+        if _bare(table.dataset) != _bare(dataset):
+            continue
+        for row in table.rows:
+            values = {m: _axes(v) for m, v in row.published.items() if v is not None}
+            source = f"supplement, Table {table.number}"
+            one = Published(row.method, source, dataset, values, row.backbone)
+            found.setdefault((row.method, row.backbone, repr(values)), one)
+    return list(found.values())
+
+
+def _bare(dataset: str) -> str:
+    return dataset.lower().replace("-", "").replace("_", "")
+
+
+def _axes(printed: object) -> tuple[float | None, ...]:
+    """(valence, arousal), or one accuracy alone."""
+    return printed if isinstance(printed, tuple) else (float(str(printed)),)

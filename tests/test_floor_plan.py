@@ -18,12 +18,13 @@ DOORS = {  # library -> the only files that import it
     "joblib": {"shards/"},
     "matplotlib": {"avce/figures.py", "avce/maps.py"},
     "nvidia": {"pipelines/decode.py", "pipelines/loader.py"},
-    "PIL": {"shards/", "avce/predict.py", "avce/report.py", "avce/figures.py"},
+    "PIL": {"shards/", "avce/predict.py", "avce/packed.py"},
     "pyarrow": {
         "shards/",
         "avce/predict.py",
         "avce/predictions.py",
         "avce/intervals.py",
+        "avce/packed.py",
         "avce/report.py",
     },
     "rich": {"cli.py"},
@@ -39,7 +40,7 @@ SHELVES = (  # inside avce a file imports only from a lower shelf
     {"method", "views", "caf", "methods", "released"},
     {"checkpoint", "evaluate", "journal", "runs"},
     {"trainer"},
-    {"predictions", "intervals", "scoreboard", "figures", "maps", "tables"},
+    {"predictions", "intervals", "scoreboard", "figures", "maps", "tables", "markup", "packed"},
     {"report", "predict", "export"},
 )
 BANNED = ("utils", "helpers", "common", "misc")

@@ -18,6 +18,7 @@ from avce.scoreboard import (
     as_text,
     board,
     caveats,
+    published_on,
 )
 from tests.avce.verdicts import class_table, video_table
 
@@ -35,7 +36,9 @@ def test_text_marks_the_best_and_says_what_is_not_comparable(evaluations):
     text = as_text(drawn)
     assert text.splitlines()[0].split()[-1] == "A" and "0.682" in text
     assert f"{evaluations[1].value('ccc'):.3f}*" in text
-    assert "not comparable with AVCE (supplement, Table 5)" in text and "drawn" in text
+    assert (
+        "not comparable with the 1 printed rows of supplement, Table 5: ours are on drawn" in text
+    )
     assert len({len(line) for line in text.splitlines()[:2]}) <= 2
 
 
@@ -74,3 +77,12 @@ def test_an_undefined_score_is_a_dash():
 def test_nothing_to_print_is_an_error():
     with pytest.raises(ValueError, match="at least one run"):
         board([])
+
+
+def test_the_supplements_rows_are_found_by_data_set():
+    rows = published_on("affwild")
+    best = [row for row in rows if row.values.get("ccc") == (0.691, 0.592)]
+    assert len(best) == 1 and "Table 2" in best[0].source
+    accuracies = [row.values["accuracy"][0] for row in published_on("raf_db")]
+    assert 0.8470 in [pytest.approx(a) for a in accuracies]
+    assert published_on("afew_va") == []

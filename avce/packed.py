@@ -1,0 +1,179 @@
+"""What a page carries of the samples: packed numbers for all, thumbnails for a chosen few.
+
+Numbers are 16-bit integers, 4 bytes a sample and run, so that 100,000 predictions stay a few
+megabytes; faces are small JPEGs, and the few are chosen to be worth a look.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from avce.markup import data_uri
+from avce.predictions import is_classes, pair_of
+
+SCALE = 16_000  # of a packed value: steps of 0.00006, room up to 2
+THUMBNAIL = 72  # pixels
+WORST = 24
+MOST_VIDEOS = 400  # in the timeline's list
+
+Thumbnail = Callable[[int], bytes]
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """Videos one after another, each in the order of its frames; all else by row."""
+    keys = [k for k in ("video_id", "person_slot", "frame_index") if k in table.column_names]
+    return table.sort_by([*((key, "ascending") for key in keys), ("row", "ascending")])
+
+
+def videos_of(table: pa.Table) -> list[dict[str, Any]]:
+    """Where each video (and person in it) lies in the ordered table; longest first."""
+    needed = ("video_id", "frame_index")
+    if any(n not in table.column_names or table[n].null_count for n in needed):
+        return []
+    names = np.array(table["video_id"].to_pylist(), object)
+    if "person_slot" in table.column_names:
+        slots = table["person_slot"].to_pylist()
+        pairs = zip(names, slots, strict=True)
+        names = np.array([f"{n} ({s})" if s else n for n, s in pairs], object)
+    starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
+    stops = np.r_[starts[1:], len(names)]
+    found = [
+        {"name": str(names[a]), "start": int(a), "stop": int(b)}
+        for a, b in zip(starts, stops, strict=True)
+        if b - a > 1
+    ]
+    return sorted(found, key=lambda v: v["start"] - v["stop"])[:MOST_VIDEOS]
+
+
+class Shelf(NamedTuple):
+    """The thumbnails of a chosen few: position in the ordered table -> JPEG address."""
+
+    images: dict[int, str]
+    worst: list[int]  # positions, largest error first
+
+
+def shelf_of(table: pa.Table, thumbnail: Thumbnail | None, budget: int, seed: int) -> Shelf:
+    """The worst samples of an ordered table, and `budget` faces where `thumbnail` can give them."""
+    worst = np.argsort(-_errors(table), kind="stable")[:WORST].tolist()
+    if thumbnail is None:
+        return Shelf({}, worst)
+    rows = table["row"].to_numpy()
+    images: dict[int, str] = {}
+    for position in _chosen(table, worst, budget, seed):
+        try:
+            small = shrunk(thumbnail(int(rows[position])))
+            images[position] = data_uri(small, "image/jpeg")
+        except OSError:
+            continue  # the page is about the numbers; a broken image costs its picture only
+    return Shelf(images, worst)
+
+
+def _errors(table: pa.Table) -> np.ndarray:
+    """How wrong each prediction is: the distance in the plane, or minus the label's log odds."""
+    preds, target = (t.numpy() for t in pair_of(table))
+    if not is_classes(table):
+        return np.hypot(*(preds - target).T)
+    chance = preds - np.logaddexp.reduce(preds, axis=1, keepdims=True)
+    return -chance[np.arange(len(target)), target]
+
+
+def _chosen(table: pa.Table, worst: Sequence[int], budget: int, seed: int) -> list[int]:
+    """The worst, then frames along the longest videos, then samples from all over the plane."""
+    along = [
+        int(at)
+        for video in videos_of(table)[:20]
+        for at in np.linspace(video["start"], video["stop"] - 1, 12)
+    ]
+    picked = dict.fromkeys([*worst, *along[: budget // 2]])
+    for position in _spread(table, seed):
+        if len(picked) >= budget:
+            break
+        picked[position] = None
+    return list(picked)[:budget]
+
+
+def _spread(table: pa.Table, seed: int) -> list[int]:
+    """Positions in an order that visits every cell of the plane before any cell twice."""
+    order = np.random.default_rng(seed).permutation(len(table))
+    if is_classes(table):
+        return order.tolist()
+    target = pair_of(table).target.numpy()[order]
+    cell = np.floor((target + 1) * 8).astype(int) @ np.array([100, 1])
+    by_cell = np.argsort(cell, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(cell[by_cell]) != 0])
+    lengths = np.diff(np.r_[starts, len(cell)])
+    turn = np.arange(len(cell)) - np.repeat(starts, lengths)
+    return order[by_cell[np.argsort(turn, kind="stable")]].tolist()
+
+
+def shrunk(encoded: bytes, side: int = THUMBNAIL) -> bytes:
+    """A small square JPEG of an encoded image; OSError when it is none."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        image.draft("RGB", (2 * side, 2 * side))  # JPEG decodes at a fraction of its size
+        small = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+    page = io.BytesIO()
+    small.save(page, "JPEG", quality=72, optimize=True)
+    return page.getvalue()
+
+
+# ---------------------------------------------------------------------------- the packed numbers
+
+
+def store_of(
+    tables: Mapping[str, pa.Table], colours: Mapping[str, tuple[str, str]], words: Any, shelf: Shelf
+) -> str:
+    """Runs (name -> ordered table; name -> colour in light and dark) for the script.
+
+    JSON in which "<" is an escape, so that no text ends the script. Classes have no plane: n = 0.
+    """
+    first = next(iter(tables.values()))
+    if is_classes(first):
+        return json.dumps({"n": 0})
+    videos = videos_of(first)
+    runs = [
+        {
+            "name": name,
+            "light": colours[name][0],
+            "dark": colours[name][1],
+            "preds": packed(pair_of(table).preds.numpy()),
+        }
+        for name, table in tables.items()
+    ]
+    store = {
+        "n": len(first),
+        "scale": SCALE,
+        "label": packed(pair_of(first).target.numpy()),
+        "runs": runs,
+        "words": words,
+        "videos": videos,
+        "frames": _base64(first["frame_index"].to_numpy().astype("<i4")) if videos else None,
+        "thumbnails": _thumbnails(first, shelf),
+    }
+    return json.dumps(store, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _thumbnails(table: pa.Table, shelf: Shelf) -> list[dict[str, Any]]:
+    positions = list(shelf.images)
+    column = "sample_key" if "sample_key" in table.column_names else "row"
+    keys = table[column].take(pa.array(positions, pa.int64())).to_pylist()
+    return [
+        {"at": position, "key": str(key), "image": shelf.images[position]}
+        for position, key in zip(positions, keys, strict=True)
+    ]
+
+
+def packed(values: np.ndarray) -> str:
+    """Numbers in [-2, 2] as base64 of little-endian int16, in steps of 1 / SCALE."""
+    return _base64(np.rint(values.clip(-2, 2) * SCALE).astype("<i2"))
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
