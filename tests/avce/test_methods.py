@@ -42,7 +42,7 @@ def step(method: Method, optimizers, image, target) -> dict[str, float]:
 def test_every_recipe_learns(name):
     config = scratch(name, "dropout=0")  # whose noise hides the progress of 20 steps
     torch.manual_seed(0)  # of hard_select's draws
-    image, target = batch(config, 8, 32 if name in DEEP else 64)
+    image, target = batch(config, 4, 32) if name in DEEP else batch(config, 8)
     method = build_method(config).train()
     optimizers = method.optimizers(config)
     assert set(optimizers) == set(method.networks)
@@ -156,8 +156,8 @@ def test_discrete_uses_logits_and_any_dimension():
     with torch.no_grad():
         moved.bias += 3.0
     torch.testing.assert_close(method(image, codes, "main")["contrast"], losses["contrast"])
-    sigmoid = build_method(scratch("avce_discrete", "class_sigmoid=true")).eval()
-    assert 0 <= float(sigmoid.predict(image).min()) <= float(sigmoid.predict(image).max()) <= 1
+    sigmoid = build_method(scratch("avce_discrete", "class_sigmoid=true")).eval().predict(image)
+    assert bool(((sigmoid >= 0) & (sigmoid <= 1)).all())
 
 
 def test_barlow_twins_behind_a_wide_projector():
