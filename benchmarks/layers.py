@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cvxpy as cp
 import torch
@@ -38,7 +39,7 @@ class PaperRoute:
     def __init__(self, name: str, dim: int):
         self.sparse, self.dim = name == "sparse", dim
         self.p, self.z = cp.Variable(dim), cp.Parameter(dim)
-        simplex = [cp.sum(self.p) - 1 == 0]
+        simplex: list = [cp.sum(self.p) - 1 == 0]
         if self.sparse:
             objective = cp.sum_squares(self.p - self.z)
             simplex.append(-self.p <= 0)
@@ -51,7 +52,9 @@ class PaperRoute:
 
     def row(self, z: Tensor) -> Tensor:
         y = self.solve(z)
-        jacobian = torch.autograd.functional.jacobian(lambda u: self.residual(u, z.detach()), y)
+        jacobian: Any = torch.autograd.functional.jacobian(
+            lambda u: self.residual(u, z.detach()), y
+        )
         answer = y - self.residual(y, z)
         if answer.requires_grad:
             answer.register_hook(lambda grad: torch.linalg.solve(jacobian.T, grad))
@@ -75,7 +78,7 @@ class PaperRoute:
 
 def cvxpylayer(name: str, dim: int, solver: str) -> Layer:
     """cvxpylayers as its users call it, with one of its solvers."""
-    from cvxpylayers.torch import CvxpyLayer
+    from cvxpylayers.torch import CvxpyLayer  # pyright: ignore[reportPrivateImportUsage]
 
     route = PaperRoute(name, dim)
     layer = CvxpyLayer(route.problem, parameters=[route.z], variables=[route.p])
@@ -244,7 +247,7 @@ def _resident(field: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds and rows, a minute")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/layers.json"))
     parser.add_argument("--peak", help=argparse.SUPPRESS)

@@ -18,7 +18,7 @@ class _SparseMax(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (p,) = ctx.saved_tensors
         support = (p > 0).to(p.dtype)
         inside = support * grad

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import diffcp
 import torch
-from cvxpylayers.torch import CvxpyLayer
+from cvxpylayers.torch import CvxpyLayer  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor
 
 from .interrupts import interrupts_kept

@@ -124,9 +124,9 @@ class Ecos:
         }
         problem.unpack_results(counted, chain, inverse)
         variables = {v.id: v for v in problem.variables()}
-        x = [variables[key].value.ravel(order="F") for key in self.program.columns]
+        x = [np.ravel(np.asarray(variables[key].value), "F") for key in self.program.columns]
         self.at_x = np.concatenate(x).round().astype(int) - 1
-        duals = [np.ravel(c.dual_value) for c in problem.constraints]
+        duals = [np.ravel(np.asarray(c.dual_value)) for c in problem.constraints]
         places = np.concatenate(duals).round().astype(int) if duals else np.zeros(0, int)
         self.at_dual, self.dual_sign = np.abs(places) - 1, np.sign(places)
 

@@ -5,6 +5,9 @@ positive becomes a variable of its own (log(a) turns into log(u) with u == a). N
 meets only smooth functions and plain bounds, and the solution is the same.
 """
 
+# CVXPY's expressions tell a type checker little of what they carry.
+# pyright: reportAttributeAccessIssue=false, reportReturnType=false
+
 from __future__ import annotations
 
 import cvxpy as cp

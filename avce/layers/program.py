@@ -3,6 +3,9 @@
 minimise f(x, theta)  subject to  g(x, theta) <= 0,  h(x, theta) = 0
 """
 
+# CVXPY's expressions tell a type checker little of what they carry.
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -64,7 +67,7 @@ def declare(
     return declaration
 
 
-def _check_leaves(leaves: Sequence[object], wanted: type, name: str) -> None:
+def _check_leaves(leaves: Sequence[Any], wanted: type, name: str) -> None:
     for place, leaf in enumerate(leaves):
         if not isinstance(leaf, wanted):
             raise ValueError(
@@ -141,7 +144,7 @@ def _check_membership(declared: Declaration) -> None:
 def _problem(
     objective: Expression, inequalities: list[Expression], equalities: list[Expression]
 ) -> cp.Problem:
-    constraints = [g <= 0 for g in inequalities] + [h == 0 for h in equalities]
+    constraints: list[Any] = [g <= 0 for g in inequalities] + [h == 0 for h in equalities]
     return cp.Problem(cp.Minimize(objective), constraints)
 
 
@@ -316,8 +319,8 @@ def _fix_constants(
         full = torch.func.jacrev(slope)(x)[0, :, 0]
         program.hessian = full.diagonal().clone() if program.diagonal else full
     if all(has_constant_jacobian(part) for part in g):
-        program.jacobian = torch.func.jacrev(lambda y: program.inequalities(y, theta)[0])(x)[:, 0]
-        program.bounds = _bounds(program.jacobian)
+        jacobian = torch.func.jacrev(lambda y: program.inequalities(y, theta)[0])(x)[:, 0]
+        program.jacobian, program.bounds = jacobian, _bounds(jacobian)
     if all(has_constant_jacobian(part) for part in h):
         program.plane = torch.func.jacrev(lambda y: program.equalities(y, theta)[0])(x)[:, 0]
 

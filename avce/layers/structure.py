@@ -5,6 +5,9 @@ derivative that never changes is computed once. Both are read off the expression
 guessed from samples.
 """
 
+# CVXPY's expressions tell a type checker little of what they carry.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import numpy as np
