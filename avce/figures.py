@@ -508,7 +508,7 @@ def tsne(
     right.legend(loc="upper right", bbox_to_anchor=(1, 1.09), ncols=4, handletextpad=0.1)
     notes = {
         left: f"intensity with distance to the middle: Spearman {embedding.spearman:+.2f}",
-        right: f"{embedding.purity:.2f} of 10 neighbours agree (chance {embedding.chance:.2f})",
+        right: f"{embedding.purity:.0%} of 10 neighbours agree (chance {embedding.chance:.0%})",
     }
     for panel, note in notes.items():
         panel.set_xlabel(note, loc="left")
