@@ -159,7 +159,7 @@ def test_what_cannot_be_used_is_skipped_and_counted():
     assert all(torch.equal(a, b) for a, b in zip(before, method.parameters(), strict=True))
     with torch.no_grad():
         method.discriminator.fc3.bias.fill_(math.nan)
-    assert float(method(image, faces()[1], "discriminator")["discriminator"]) == 0
+    assert method(image, faces()[1], "discriminator")["discriminator"].item() == 0
     assert int(method.skipped) == 3
 
 

@@ -73,7 +73,8 @@ def test_reading_is_strict():
         (["formula=barlow_twins", "negatives=batch"], "has no meaning"),
         (["sign_broadcast=true", "negatives=batch"], "sign_broadcast"),
         (["task=expression", "sign_weight=0.05"], "sign_weight=0"),
-        (["method=caf", "task=expression"], "task=va"),
+        (["method=caf", "stack=caf", "task=expression"], "task=va"),
+        (["method=caf"], "set stack=caf"),
         (["stack=classifier", "encoder=resnet18"], "has none"),
     ],
 )
