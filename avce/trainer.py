@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import signal
 import threading
 import time
@@ -111,7 +112,7 @@ def fit(
 def of_first_rank(text: str) -> str:
     """Rank 0's text on every rank, such as a folder named by the time."""
     shared = [text]
-    PartialState()  # joins the other ranks, if there are any
+    PartialState(cpu=ranks_on_cpu())  # joins the other ranks, if there are any
     broadcast_object_list(shared)
     return shared[0]
 
@@ -121,11 +122,29 @@ def open_accelerator(config: Config, run: Path, *, unused: bool) -> Accelerator:
     tracker = None if config.log_with == "none" else config.log_with
     if tracker:
         refuse_missing_tracker(tracker)
-    return Accelerator(
+    accelerator = Accelerator(
+        cpu=ranks_on_cpu(),
         log_with=tracker,
         project_dir=str(run),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
     )
+    if accelerator.num_processes != launched():
+        raise ValueError(
+            f"{launched()} processes were launched but {accelerator.num_processes} found each "
+            "other; see docs/scale.md for launch lines that work, and restart Python after a "
+            "training on one process"
+        )
+    return accelerator
+
+
+def launched() -> int:
+    """Processes that torchrun or accelerate launch has started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def ranks_on_cpu() -> bool:
+    """Whether ranks must meet on CPUs: Accelerate, not told so, leaves each of them alone."""
+    return launched() > 1 and not torch.accelerator.is_available()
 
 
 def refuse_missing_tracker(name: str) -> None:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 def launch(launcher: list[str], folder: Path, *tasks: str) -> None:
     """Run `tests.two_ranks` under `launcher`."""
     command = [sys.executable, *launcher, "-m", "tests.two_ranks", str(folder), *tasks]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400
     )
