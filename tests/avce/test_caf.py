@@ -169,7 +169,7 @@ def test_the_supervised_loss_is_a_root():
     losses = method(image, target, "supervised")
     errors = (method.predict(image) - target).square().mean(0).sqrt().sum()
     torch.testing.assert_close(losses["rmse"], errors, atol=1e-6, rtol=1e-4)
-    assert float(method.predict(image).std()) > 0
+    assert method.predict(image).std().item() > 0
     with pytest.raises(ValueError, match="supervised, discriminator, adversarial"):
         method(image, target, "main")
 
