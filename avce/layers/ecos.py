@@ -20,7 +20,7 @@ from cvxpy.expressions.expression import Expression
 from scipy import sparse
 
 from .atoms import column_order
-from .interrupts import interrupts_kept
+from .interrupts import EcosFlag, interrupts_kept
 from .kkt import Instance, Point
 from .program import Program
 
@@ -170,19 +170,20 @@ class Ecos:
 
         def work(start: int) -> None:
             for row in range(start, len(tasks), self.threads):
+                if flag.raised():
+                    halt.set()
                 if halt.is_set():
                     return
                 answers[row] = ecos.solve(*tasks[row], **settings)
                 if answers[row]["info"]["exitFlag"] == _INTERRUPTED:
                     halt.set()
 
-        with interrupts_kept(), ThreadPoolExecutor(self.threads) as pool:
-            try:
+        with interrupts_kept():
+            flag = EcosFlag()
+            with ThreadPoolExecutor(self.threads) as pool:
                 list(pool.map(work, range(self.threads)))
-            finally:
-                finished = not halt.is_set()
-                halt.set()
-        if not finished:
+            stopped = halt.is_set() or flag.raised()
+        if stopped:
             raise KeyboardInterrupt
         return answers
 

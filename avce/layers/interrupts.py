@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,3 +24,21 @@ def interrupts_kept() -> Iterator[None]:
     finally:
         libc.sigaction(signal.SIGINT, kept, None)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class EcosFlag:
+    """The flag that ECOS's own handler raises.
+
+    Each solve lowers it first, so that a Ctrl-C between two solves would be lost: look before each.
+    A build of ECOS without handler has no flag and needs none.
+    """
+
+    def __init__(self) -> None:
+        library = ctypes.CDLL(importlib.import_module("_ecos").__file__)
+        self._check = getattr(library, "check_ctrlc", lambda: 0)
+        if hasattr(library, "init_ctrlc"):  # lowers a flag of before; call within interrupts_kept
+            library.init_ctrlc()
+            library.remove_ctrlc()
+
+    def raised(self) -> bool:
+        return bool(self._check())

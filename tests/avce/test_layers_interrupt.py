@@ -8,7 +8,7 @@ import sys
 import time
 
 SOURCE = """
-import sys, torch
+import time, torch
 from avce.layers import SoftMax
 layer = SoftMax(64, "ecos")
 layer(torch.randn(8, 64))                     # ECOS in two threads has touched the handler
@@ -18,9 +18,9 @@ try:
     for _ in range(400):
         layer(z)
 except KeyboardInterrupt:
-    print("interrupted", flush=True)
     try:
-        import time; time.sleep(30)           # and again, with no solver running
+        print("interrupted", flush=True)
+        time.sleep(30)                        # and again, with no solver running
     except KeyboardInterrupt:
         print("again", flush=True)
 """
