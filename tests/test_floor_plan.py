@@ -15,10 +15,11 @@ DOORS = {  # library -> the only files that import it
     "cvxpy": {"avce/layers/"},
     "cvxpylayers": {"avce/layers/"},
     "ecos": {"avce/layers/"},
+    "facenet_pytorch": {"shards/finder.py"},
     "joblib": {"shards/"},
     "matplotlib": {"avce/figures.py", "avce/maps.py"},
     "nvidia": {"pipelines/decode.py", "pipelines/loader.py"},
-    "PIL": {"shards/", "avce/predict.py", "avce/packed.py"},
+    "PIL": {"shards/", "avce/predict.py", "avce/overlay.py", "avce/packed.py"},
     "pyarrow": {
         "shards/",
         "avce/predict.py",
@@ -36,12 +37,14 @@ DOORS = {  # library -> the only files that import it
 }
 SHELVES = (  # inside avce a file imports only from a lower shelf
     {"config", "metrics", "layers", "similarity", "miners", "gather"},
+    {"footage", "tracks", "overlay", "health"},
     {"losses", "models", "weights"},
     {"method", "views", "caf", "methods", "released"},
     {"checkpoint", "evaluate", "journal", "runs"},
     {"trainer"},
     {"predictions", "intervals", "scoreboard", "figures", "maps", "tables", "markup", "packed"},
-    {"report", "predict", "export"},
+    {"report", "predict"},
+    {"export"},
 )
 BANNED = ("utils", "helpers", "common", "misc")
 SOURCES = sorted([*(p for room in ROOMS for p in (ROOT / room).rglob("*.py")), ROOT / "cli.py"])
