@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 from rich.console import Console
@@ -49,6 +50,13 @@ SettingsOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Set a field of the recipe; repeatable."),
 ]
+Form = Literal["text", "csv", "latex"]
+RunOption = Annotated[Path | None, typer.Option(help="Default: the latest under runs/.")]
+ShardsOption = Annotated[
+    list[Path] | None, typer.Option(help="Shard folder; repeatable. Default: the run's own.")
+]
+SplitOption = Annotated[str, typer.Option(help="train, val or test.")]
+WhichOption = Annotated[Which, typer.Option(help="The best weights or the last.")]
 
 
 # ------------------------------------------------------------------------------------ data
@@ -186,10 +194,11 @@ def inspect(
         err.print(f"verified {len(index):,} rows in {len(index.tars)} shards")
     facts = facts_of(index)
     if plot:
-        from avce.figures import label_plane, save
+        from avce import figures
 
-        save(label_plane(index.where(va_valid=True).targets(), facts["expressions"]), plot)
-        err.print(f"wrote {plot}")
+        targets = index.where(va_valid=True).targets()
+        plot.write_bytes(figures.png(lambda: figures.labels(targets, facts["expressions"])))
+        tell(f"wrote {plot}")
     print_json(facts) if as_json else print_facts(folder_of(name), facts)
 
 
@@ -266,16 +275,185 @@ def train(
 
 @app.command(name="eval", epilog="Example: python cli.py eval --split val --json")
 def evaluate_run(
-    run: Annotated[Path | None, typer.Option(help="Default: the latest under runs/.")] = None,
-    shards: Annotated[
-        list[Path] | None, typer.Option(help="Default: those the run was trained on.")
+    run: RunOption = None,
+    shards: ShardsOption = None,
+    split: SplitOption = "val",
+    which: WhichOption = "best",
+    convention: Annotated[
+        str, typer.Option(help="ours, authors or torchmetrics; see docs/reading-a-report.md.")
+    ] = "ours",
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image.")] = False,
+    clusters: Annotated[
+        str, typer.Option(help="What the bootstrap draws: auto, image, or a column of the index.")
+    ] = "auto",
+    save: Annotated[
+        Path | None, typer.Option(help="Write every prediction to this Arrow file.")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
-    which: Annotated[Which, typer.Option(help="The best weights or the last.")] = "best",
+    form: Annotated[Form, typer.Option("--format", help="text, csv or latex.")] = "text",
     as_json: JsonOption = False,
 ) -> None:
-    """Score a trained model over a whole split: RMSE, SAGR, PCC, CCC of valence and arousal."""
-    from avce.evaluate import evaluate
+    """Score a trained model over a whole split: RMSE, SAGR, PCC, CCC with 95 % intervals."""
+    from avce import scoreboard
+    from avce.intervals import assess
+    from avce.predictions import write_predictions
+
+    seen = look(run, shards, split, which, flip)
+    scored = assess(seen.table, str(seen.run), convention=convention, clusters=clusters)
+    if save:
+        write_predictions(save, seen.table, seen.facts)
+        tell(f"wrote {save}")
+    dataset = seen.index.table["dataset"][0].as_py()
+    setting = scoreboard.Setting(
+        dataset, split, convention=convention, flip=flip, stand_in=seen.stand_in
+    )
+    board = scoreboard.board([scored], scoreboard.published_on(dataset), setting)
+    if as_json:
+        print_json(
+            {
+                "run": str(seen.run),
+                "weights": which,
+                "split": split,
+                **scored.scores.as_dict(),
+                "intervals": json.loads(scoreboard.as_json([scored], board)),
+            }
+        )
+    else:
+        write = {"text": scoreboard.as_text, "csv": scoreboard.as_csv, "latex": scoreboard.as_latex}
+        print(write[form](board))
+
+
+@app.command(epilog="Example: python cli.py report runs/first runs/second --out report.html")
+def report(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Default: the latest run.")] = None,
+    to: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+    shards: ShardsOption = None,
+    split: SplitOption = "val",
+    which: WhichOption = "best",
+) -> None:
+    """Write one self-contained page: scores, figures, every prediction, the worst errors."""
+    from avce.journal import read_log
+    from avce.report import Run, Subject, write_report
+    from avce.scoreboard import Setting, published_on
+    from shards import EXPRESSIONS
+
+    seen = [look(run, shards, split, which) for run in runs or [None]]
+    first = seen[0]
+    dataset = first.index.table["dataset"][0].as_py()
+    subject = Subject(
+        [Run(s.run.name, s.table, s.facts, read_log(s.run / "log.jsonl")) for s in seen],
+        published=published_on(dataset),
+        setting=Setting(dataset, split, stand_in=first.stand_in),
+        data_card={
+            "folders": ", ".join(map(str, first.index.folders)),
+            "digest": first.index.digest,
+            "stand-in": "yes: drawn faces" if first.stand_in else "no",
+        },
+        commands=[f"python cli.py eval --run {s.run} --split {split}" for s in seen],
+        thumbnail=first.index.read,
+        classes=EXPRESSIONS,
+    )
+    tell(f"wrote {write_report(to, subject)}")
+
+
+@app.command(name="table", epilog="Example: python cli.py table 2 --format latex")
+def print_table(
+    number: Annotated[int, typer.Argument(min=1, max=5, help="Of the paper's supplement.")],
+    form: Annotated[Form, typer.Option("--format", help="text, csv or latex.")] = "text",
+    root: Annotated[Path, typer.Option(help="Where finished runs lie.")] = RUNS,
+) -> None:
+    """Show a table of the supplement: printed numbers, ours from finished runs, the commands."""
+    from avce import tables
+
+    chosen = tables.table(number)
+    filled = tables.fill(chosen, root)
+    if form == "text":
+        print(tables.as_text(chosen, filled, root))
+    else:
+        print((tables.as_csv if form == "csv" else tables.as_latex)(chosen, filled))
+
+
+@app.command(epilog="Example: python cli.py sweep --table 2 --seeds 3")
+def sweep(
+    number: Annotated[int, typer.Option("--table", min=1, max=5)],
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N-1 of every row.")] = 1,
+    shards: ShardsOption = None,
+    settings: SettingsOption = None,
+    root: Annotated[Path, typer.Option(help="Where finished runs lie.")] = RUNS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the commands.")] = False,
+) -> None:
+    """Train what a table still misses, one run after the other; go on where it was stopped."""
+    from avce import tables
+
+    chosen = tables.table(number)
+    for row, seed in tables.missing(chosen, range(seeds), root):
+        folder = tables.run_folder(chosen, row, seed, root)
+        command = [sys.executable, str(Path(__file__)), "train"]
+        if (folder / "run.json").exists():
+            command += ["--resume", str(folder)]
+        else:
+            command += ["--recipe", str(row.recipe), "--run", str(folder)]
+            for setting in (f"seed={seed}", *row.settings, *(settings or [])):
+                command += ["--set", setting]
+            for one in shards or [SHARDS / chosen.dataset]:
+                command += ["--shards", str(one)]
+        tell(" ".join(command))
+        if not dry_run and subprocess.run(command).returncode:
+            raise ValueError(f"{folder} did not finish; mend it and run the same sweep again")
+    print_table(number, root=root)
+
+
+@app.command(name="import", epilog="Example: python cli.py import released encoder.t7 regressor.t7")
+def import_weights(
+    kind: Annotated[str, typer.Argument(help="released: the authors' published checkpoints.")],
+    paths: Annotated[list[Path], typer.Argument(help="The encoder's and the regressor's file.")],
+    run: Annotated[Path, typer.Option(help="The run folder to make.")] = RUNS / "released",
+) -> None:
+    """Turn the authors' checkpoints into a run of ours; every tensor is accounted for."""
+    from avce.released import convert_released
+    from avce.runs import RunFolder
+
+    one_of(kind, ["released"], "source")
+    released = convert_released(paths)
+    folder = RunFolder.begin(run, released.config, 1, {"folders": [], "fold": None})
+    folder.facts["imported"] = released.digests
+    folder.write()
+    folder.save_weights("best", released.tensors, 0)
+    print(released.report())
+    then(f"python cli.py eval --run {run} --shards data/shards/afew-va")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: python cli.py bench layers --quick",
+)
+def bench(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="layers, step, feed or shard")],
+) -> None:
+    """Run a benchmark, ours beside its baselines, and print its table; --quick for a glance."""
+    one_of(name, ["layers", "step", "feed", "shard"], "benchmark")
+    script = Path(__file__).parent / "benchmarks" / f"{name}.py"
+    sys.exit(subprocess.run([sys.executable, str(script), *context.args]).returncode)
+
+
+# ------------------------------------------------------------------------------------ joining
+
+
+class Seen(NamedTuple):
+    """What a run said about a selection, and where both come from."""
+
+    run: Path
+    table: Any  # a pyarrow table
+    facts: dict[str, Any]
+    index: LabelIndex
+    stand_in: bool
+
+
+def look(
+    run: Path | None, shards: list[Path] | None, split: str, which: Which, flip: bool = False
+) -> Seen:
+    """Let a run predict a split of its shards, or of others."""
+    from avce.predictions import predict_table
     from avce.runs import latest_run, load_run
     from shards import LabelIndex
 
@@ -285,15 +463,10 @@ def evaluate_run(
     index = LabelIndex.open(shards or facts["shards"]["folders"])
     selection = labelled(index, config, split, None if shards else facts["shards"]["fold"])
     with bar(f"evaluating {folder}") as progress:
-        scores = evaluate(method, stream(selection, config), config=config, progress=progress)
-    found = {"run": str(folder), "weights": which, "split": split, **scores.as_dict()}
-    if as_json:
-        print_json(found)
-    else:
-        out.print(score_table(f"{folder} ({which} weights) on {split}, n = {scores.n:,}", found))
-
-
-# ------------------------------------------------------------------------------------ joining
+        table = predict_table(
+            method, stream(selection, config), index.table, flip=flip, progress=progress
+        )
+    return Seen(folder, table, facts, index, bool(index.metadata.get("stand_in")))
 
 
 def configured(

@@ -314,6 +314,18 @@ def plane(
     return figure
 
 
+def labels(target: Float[np.ndarray, "n 2"], counts: Mapping[str, int]) -> Figure:
+    """What a data set holds: the density of its labels, and how many faces each class has."""
+    figure = _figure(6.4, 2.8)
+    left, right = figure.subplots(1, 2)
+    _circumplex(left, f"{len(target):,} labels")
+    _density(left, target)
+    right.barh(list(counts), list(counts.values()), color=_colour("faint"))
+    right.invert_yaxis()
+    right.set_title("expressions")
+    return figure
+
+
 def _circumplex(panel: Axes, title: str) -> None:
     panel.set(title=title, xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel="valence")
     panel.set_aspect("equal")

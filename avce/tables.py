@@ -129,7 +129,7 @@ def _mining(formula: str, method: str, *ccc: Pair) -> tuple[Row, ...]:
 _MINING = Table(
     2,
     "Negative mining on Aff-wild",
-    "aff_wild",
+    "aff-wild",
     ("ccc",),
     (
         *_mining("infonce", "InfoNCE", (0.637, 0.546), (0.631, 0.552), (0.646, 0.577)),
@@ -142,7 +142,7 @@ _MINING = Table(
 _RAF_DB = Table(
     3,
     "Recognition on the RAF-DB test set",
-    "raf_db",
+    "raf-db",
     ("accuracy",),
     (
         _quoted("fsn", "FSN", {"accuracy": 0.8110}, backbone="-"),
@@ -155,7 +155,7 @@ _RAF_DB = Table(
 _BACKBONES = Table(
     4,
     "Backbones on Aff-wild",
-    "aff_wild",
+    "aff-wild",
     ("pcc", "ccc"),
     (
         Row("resnet18", "AVCE", _va(pcc=(0.600, 0.621), ccc=(0.552, 0.583)), "resnet18",
@@ -169,7 +169,7 @@ _BACKBONES = Table(
 _EFFECT = Table(
     5,
     "Effect of L_AVCE on Aff-wild",
-    "aff_wild",
+    "aff-wild",
     ("rmse", "pcc", "ccc"),
     (
         Row("paper", "AVCE (AL) with L_AVCE",

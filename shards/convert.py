@@ -29,6 +29,7 @@ from shards import plan as planning
 from shards.crop import Crop, store_image
 from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
 from shards.datasets.preflight import require_folder
+from shards.datasets.card import read_card
 from shards.engine import Engine
 from shards.findings import Findings
 from shards.frames import load_staged, stage_videos
@@ -383,6 +384,7 @@ class _Run:
         return {
             "name": self.report.name,
             "options": self.options.choices(self.report.name),
+            "stand_in": read_card(self.raw) is not None,  # drawn faces, not the data set itself
             "plan": self.plan.digest,
             "listing": self.plan.listing,
             "skipped": dict(sorted(self.report.findings.skipped.items())),

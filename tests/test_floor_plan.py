@@ -11,13 +11,13 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {"shards": set(), "pipelines": {"shards"}, "avce": set()}  # room -> rooms it may import
 DOORS = {  # library -> the only files that import it
     "accelerate": {"avce/trainer.py", "avce/evaluate.py"},
-    "av": {"shards/datasets/video.py", "shards/layouts.py", "avce/footage.py"},
+    "av": {"shards/datasets/video.py", "shards/frames.py", "shards/layouts.py", "avce/footage.py"},
     "cvxpy": {"avce/layers/"},
     "cvxpylayers": {"avce/layers/"},
     "ecos": {"avce/layers/"},
     "facenet_pytorch": {"shards/finder.py"},
     "joblib": {"shards/"},
-    "matplotlib": {"avce/figures.py", "avce/maps.py"},
+    "matplotlib": {"avce/figures.py"},
     "nvidia": {"pipelines/decode.py", "pipelines/loader.py"},
     "PIL": {"shards/", "avce/predict.py", "avce/overlay.py", "avce/packed.py"},
     "pyarrow": {
@@ -37,13 +37,13 @@ DOORS = {  # library -> the only files that import it
 }
 SHELVES = (  # inside avce a file imports only from a lower shelf
     {"config", "metrics", "layers", "similarity", "miners", "gather"},
-    {"footage", "tracks", "overlay", "health"},
+    {"footage", "tracks", "overlay"},
     {"losses", "models", "weights"},
     {"method", "views", "caf", "methods", "released"},
     {"checkpoint", "evaluate", "journal", "runs"},
     {"trainer"},
     {"predictions", "intervals", "scoreboard", "figures", "maps", "tables", "markup", "packed"},
-    {"report", "predict"},
+    {"report", "predict", "health"},
     {"export"},
 )
 BANNED = ("utils", "helpers", "common", "misc")

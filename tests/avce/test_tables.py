@@ -62,7 +62,7 @@ def test_the_supplements_claims_hold_on_its_numbers():
 def test_commands_are_exact():
     row = table(2).rows[1]
     assert command(table(2), row, seed=3) == (
-        "accelerate launch cli.py train --shards data/shards/aff_wild "
+        "accelerate launch cli.py train --shards data/shards/aff-wild "
         "--recipe infonce_debiased_select --run runs/table2/infonce_debiased_select/seed3 "
         "--set seed=3"
     )
