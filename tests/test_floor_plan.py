@@ -11,7 +11,13 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {"shards": set(), "pipelines": {"shards"}, "avce": set()}  # room -> rooms it may import
 DOORS = {  # library -> the only files that import it
     "accelerate": {"avce/trainer.py", "avce/evaluate.py"},
-    "av": {"shards/datasets/video.py", "shards/frames.py", "shards/layouts.py", "avce/footage.py"},
+    "av": {
+        "shards/datasets/video.py",
+        "shards/health.py",
+        "shards/frames.py",
+        "shards/layouts.py",
+        "avce/footage.py",
+    },
     "cvxpy": {"avce/layers/"},
     "cvxpylayers": {"avce/layers/"},
     "ecos": {"avce/layers/"},
