@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from avce.config import RECIPES, Config, with_settings
-    from avce.layers import SoftMax, SparseMax, sparsemax
+    from avce.layers import OptLayer, SoftMax, SolveError, SparseMax, sparsemax
     from avce.losses import (
         AVCELoss,
         BarlowTwinsLoss,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from avce.methods import Method, build_method
     from avce.metrics import Moments, Scores, ccc, pcc
     from avce.models import AVModel
+    from avce.predict import Predictor
     from avce.runs import load_run
     from avce.similarity import Similarity, angle
     from avce.trainer import fit
@@ -31,7 +32,9 @@ _HOMES = {
     "RECIPES": "config",
     "Config": "config",
     "with_settings": "config",
+    "OptLayer": "layers",
     "SoftMax": "layers",
+    "SolveError": "layers",
     "SparseMax": "layers",
     "sparsemax": "layers",
     "AVCELoss": "losses",
@@ -46,6 +49,7 @@ _HOMES = {
     "ccc": "metrics",
     "pcc": "metrics",
     "AVModel": "models",
+    "Predictor": "predict",
     "load_run": "runs",
     "Similarity": "similarity",
     "angle": "similarity",
@@ -62,10 +66,12 @@ __all__ = [
     "InfoNCELoss",
     "Method",
     "Moments",
+    "OptLayer",
     "RegressionLoss",
     "Scores",
     "Similarity",
     "SoftMax",
+    "SolveError",
     "SparseMax",
     "angle",
     "build_method",
