@@ -29,7 +29,7 @@ demo seed="0": setup
 
 # Run the tests.
 test *args: setup
-    {{bin}}/python -m pytest -q {{args}}
+    OMP_NUM_THREADS=1 {{bin}}/python -m pytest -q -n logical --maxprocesses 8 --dist worksteal {{args}}
 
 # Lint, format, types and the floor plan.
 check: setup

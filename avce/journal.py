@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Stopwatch:
         return time.perf_counter()
 
     @contextmanager
-    def watching(self, modules: list[nn.Module], name: str) -> Iterator[None]:
+    def watching(self, modules: Sequence[nn.Module], name: str) -> Iterator[None]:
         """Add the time inside `modules`, forward and backward, to `name` while the block runs."""
         handles = [handle for module in modules for handle in self._hooks(module, name)]
         try:

@@ -303,9 +303,7 @@ class Training:
         # Accelerate's optimizer only adds what we do not use (scaler, accumulation) and looks for a
         # package on disk at every step: 0.6 ms each, with seven steps an iteration
         self.wrapped = accelerator.prepare_model(method)
-        self.layers: list[nn.Module] = [
-            module for module in method.modules() if isinstance(module, SoftMax | SparseMax)
-        ]
+        self.layers = [m for m in method.modules() if isinstance(m, SoftMax | SparseMax)]
         self.step = 0
         self.losses: dict[str, Tensor] = {}
         self.best: Scored | None = None
@@ -510,6 +508,8 @@ class Training:
             "wait_ms": round(1e3 * self.feed.waited / steps, 3),
             "share": self.clock.shares(seconds / steps) if self.clock else {},
         }
+        if self.config.audit:
+            record["audit"] = max((x.largest_difference for x in self.layers), default=0.0)
         self.on_lead(lambda: self.journal.write(record))
         self.restart_window()
 

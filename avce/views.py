@@ -32,8 +32,8 @@ class Views(Method):
 
     def __init__(self, model: AVModel, config: Config) -> None:
         super().__init__(model, config)
-        self.sparsemax = SparseMax(LATENT, engine=config.layers)
-        self.softmax = SoftMax(LATENT, engine=config.layers)
+        self.sparsemax = SparseMax(LATENT, engine=config.layers, audit=config.audit)
+        self.softmax = SoftMax(LATENT, engine=config.layers, audit=config.audit)
         self.supervised = supervised_loss(config)
         self.contrast = contrastive_loss(config)
         self.discriminative = DiscriminativeLoss(config.margin, config.hold_weight)

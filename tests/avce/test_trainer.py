@@ -307,3 +307,17 @@ def test_a_run_opens_as_the_method_it_trained(tmp_path):
         load_run(tmp_path)
     with pytest.raises(FileNotFoundError, match="is not a run"):
         load_run(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("engine", ["closed", "ecos", "batched"])
+def test_engines_train_alike_and_the_audit_is_logged(tmp_path, engine):
+    from avce.methods import build_method
+
+    config = Config(
+        weights="none", image_size=64, epochs=1, batch_size=4, log_every=1, audit=1.0, layers=engine
+    )
+    torch.manual_seed(0)
+    batches = [(torch.randn(4, 3, 64, 64), torch.rand(4, 2) * 2 - 1)]
+    fit(build_method(config), config, batches, batches, run=tmp_path)
+    steps = [r for r in read_log(tmp_path / "log.jsonl") if "share" in r]
+    assert 0 < steps[0]["audit"] < 1e-6  # float32 rows against programs solved in float64
