@@ -67,6 +67,7 @@ __all__ = [
     "Method",
     "Moments",
     "OptLayer",
+    "Predictor",
     "RegressionLoss",
     "Scores",
     "Similarity",

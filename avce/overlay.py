@@ -78,7 +78,8 @@ def _name(
     left, top = 4.0, 4.0
     if box is not None:
         draw.rectangle(box, outline=colour, width=2)
-        height = draw.textbbox((0, 0), text, font=font)[3]
-        left, top = max(0.0, box[0]), max(0.0, box[1] - height - 2)
+        _, _, width, height = draw.textbbox((0, 0), text, font=font)
+        left = max(0.0, min(box[0], draw.im.size[0] - width))
+        top = max(0.0, box[1] - height - 2)
     draw.rectangle(draw.textbbox((left, top), text, font=font), fill=(0, 0, 0, 170))
     draw.text((left, top), text, fill=colour, font=font)

@@ -26,14 +26,14 @@ import numpy as np
 import pyarrow as pa
 
 from shards import plan as planning
-from shards.crop import Crop, store_image
+from shards.crop import Crop, store_found, store_image
 from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
-from shards.datasets.preflight import require_folder
 from shards.datasets.card import read_card
+from shards.datasets.preflight import require_folder
 from shards.engine import Engine
 from shards.findings import Findings
 from shards.frames import load_staged, stage_videos
-from shards.image import Stored, Unreadable
+from shards.image import Stored, Unreadable, decode, sniff
 from shards.index import LABELS, SCHEMA, LabelIndex, metadata_of, with_metadata
 from shards.plan import Plan, Spill
 from shards.sample import Sample
@@ -92,6 +92,7 @@ class BuildOptions:
             "crop": self.crop.mode or "default",
             "margin": self.crop.margin,
             "size": self.crop.size,
+            **({"detect": True} if self.crop.detect else {}),
             "with_json": self.with_json,
             "check": self.check,
             "seed": self.seed,
@@ -440,12 +441,17 @@ class _Loader:
         place, crop = self.places[i], self.job.crop
         if place["staged_file"] is not None:
             return load_staged(self.job.store.work, place)
-        affine = crop.affine_of(place)
+        find = crop.must_find(place)
+        affine = None if find else crop.affine_of(place)
         try:
             with open(f"{self.root}/{place['original_path']}", "rb") as file:
                 content = file.read()
         except FileNotFoundError:
             raise Unreadable("missing file") from None
+        if find:
+            kind = sniff(content)
+            picture, quality = decode(content, kind)
+            return store_found(picture, place, crop, kind, quality)
         return store_image(content, affine, crop.size, check=self.job.check)
 
 

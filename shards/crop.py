@@ -19,6 +19,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from PIL import Image
 
+from shards.finder import shared_finder
 from shards.image import Stored, Unreadable, as_is, average_hash, decode, encode_jpeg, probe
 
 Mode = Literal["box", "landmarks", "aligned", "none"]
@@ -41,12 +42,14 @@ class Crop:
 
     `mode`: the published `box`; the box around the 68 `landmarks`; `aligned`, a square rotated so
     that the eyes are level; `none`, the image as it is. None takes what suits the data set.
-    The default margin of 1/14 makes the centre 224 of 256 pixels exactly the box.
+    The default margin of 1/14 makes the centre 224 of 256 pixels exactly the box. With `detect`,
+    a face detector looks for the box where none is published (extra `detect`).
     """
 
     mode: str | None = None  # one of Mode
     margin: float = 1 / 14
     size: int = 256
+    detect: bool = False
 
     def __post_init__(self) -> None:
         if self.mode is not None and self.mode not in get_args(Mode):
@@ -63,6 +66,10 @@ class Crop:
         if row["variant"] in _WHOLE or (row["dataset"] == "raf_db" and row["bbox_xyxy"] is None):
             return "none"  # published as crops
         return _MODES[row["dataset"]]
+
+    def must_find(self, row: dict[str, Any]) -> bool:
+        """Whether the box of a row is for the detector to find."""
+        return self.detect and row["bbox_xyxy"] is None and self.mode_of(row) == "box"
 
     def affine_of(self, row: dict[str, Any]) -> Affine | None:
         """Source to stored pixels for a row of the plan; None where the image stays as it is.
@@ -177,6 +184,19 @@ def store_picture(
     crop = cut(picture, affine, size)
     facts = (size, size, width, height, affine, size, average_hash(crop), quality)
     return Stored(encode_jpeg(crop), "jpg", kind, *facts)
+
+
+def store_found(
+    picture: np.ndarray, row: dict[str, Any], crop: Crop, kind: str, quality: tuple[str, ...] = ()
+) -> Stored:
+    """Crop around the largest face of this very picture; Unreadable where there is none."""
+    faces = shared_finder()(picture)
+    if not len(faces):
+        raise Unreadable("no face found")
+    box = faces[0, :4].tolist()
+    affine = crop.upright(box, row["pixel_aspect"] or 1.0)
+    stored = store_picture(picture, affine, crop.size, kind, quality)
+    return stored._replace(found_box=tuple(box))
 
 
 def store_image(content: bytes, affine: Affine | None, size: int, *, check: bool = True) -> Stored:

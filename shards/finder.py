@@ -8,6 +8,7 @@ a frame has no face.
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +42,12 @@ def finder_for(faces: str | None, device: str = "cpu") -> FaceFinder | None:
             "every picture is one cropped face"
         )
     return FaceFinder(device)
+
+
+@cache
+def shared_finder() -> FaceFinder:
+    """This process's finder, loaded once; on the CPU, since workers are many."""
+    return FaceFinder()
 
 
 class FaceFinder:

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from av.error import FFmpegError
 
-from shards.crop import Crop, store_picture
+from shards.crop import Crop, store_found, store_picture
 from shards.engine import Engine
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, average_hash, encode_jpeg
@@ -200,6 +200,8 @@ def _frames(path: Path) -> Iterator[av.VideoFrame]:
 
 def _crop(picture: np.ndarray, row: dict[str, Any], crop: Crop) -> Stored | str:
     try:
+        if crop.must_find(row):
+            return store_found(picture, row, crop, "video")
         affine = crop.affine_of(row)
         if affine is not None:
             return store_picture(picture, affine, crop.size, "video")

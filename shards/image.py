@@ -61,6 +61,7 @@ class Stored(NamedTuple):
     crop_size: int | None = None
     ahash: int | None = None
     quality: tuple[str, ...] = ()
+    found_box: tuple[float, ...] | None = None  # of a detector, where no box was published
 
 
 def sniff(content: bytes) -> str:

@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from shards.finder import SOURCE
 from shards.image import Stored, Unreadable, as_is
 from shards.index import BLOCK, LABELS, SCHEMA, LabelIndex, encoded, row_offset, with_metadata
 from shards.sample import EXPRESSIONS, Sample
@@ -211,7 +212,7 @@ def _complete(
 ) -> pa.RecordBatch:
     """All columns of the index for the rows that were written."""
     rows = planned.take(pa.array(kept, pa.int64()))
-    names = ("shard_offset", "image_size", "sha256", *Stored._fields[1:-1])
+    names = ("shard_offset", "image_size", "sha256", *Stored._fields[1:-2])
     known = {
         name: pa.array([fact[k] for fact in facts], SCHEMA.field(name).type)
         for k, name in enumerate(names)
@@ -222,10 +223,23 @@ def _complete(
     known["va_valid"] = rows["valence"].is_valid()
     remarks = zip(rows["quality"].to_pylist(), facts, strict=True)
     known["quality"] = pa.array(
-        [[*before, *fact[-1]] for before, fact in remarks], pa.list_(pa.string())
+        [[*before, *fact[-2]] for before, fact in remarks], pa.list_(pa.string())
     )
+    if any(fact[-1] for fact in facts):
+        known |= _with_found_boxes(rows, [fact[-1] for fact in facts])
     columns = [known[name] if name in known else rows[name] for name in SCHEMA.names]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _with_found_boxes(rows: pa.RecordBatch, found: list[Any]) -> dict[str, pa.Array]:
+    """Boxes and their source, the detector's where it found one."""
+    boxes = [new or old for new, old in zip(found, rows["bbox_xyxy"].to_pylist(), strict=True)]
+    before = rows["bbox_source"].to_pylist()
+    sources = [SOURCE if new else old for new, old in zip(found, before, strict=True)]
+    return {
+        "bbox_xyxy": pa.array(boxes, SCHEMA.field("bbox_xyxy").type),
+        "bbox_source": pa.array(sources, SCHEMA.field("bbox_source").type),
+    }
 
 
 class Fragment(NamedTuple):

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards import finder
+from shards import BuildOptions, Crop, Engine, LabelIndex, Sample, build, finder
+from shards.crop import store_found, store_picture
 from shards.finder import FaceFinder, finder_for
+from shards.image import Stored
+from shards.layouts import draw_affectnet_2021
+from shards.writer import planned_rows, write_tar
 
 WITHOUT = pytest.mark.skipif(not finder.installed(), reason="facenet-pytorch is not installed")
 
@@ -52,6 +56,50 @@ def test_many_faces_come_largest_first(found, astronaut):
 @pytest.mark.parametrize("shape", [(4, 4, 3), (40, 400, 3), (90, 90, 3)])
 def test_a_wall_has_no_face(found, shape):
     assert found(np.full(shape, 90, np.uint8)).shape == (0, 5)
+
+
+@WITHOUT
+def test_a_box_that_nobody_published_is_found_and_recorded(astronaut, tmp_path):
+    def sample(key: str, box: tuple[float, ...] | None) -> Sample:
+        return Sample(
+            key=key, original_path=f"{key}.png", dataset="raf_db", variant="basic", split="val",
+            bbox_xyxy=box, bbox_source=box and "published",
+        )  # fmt: skip
+
+    samples = [sample("boxed", (180.0, 60.0, 270.0, 170.0)), sample("found", None)]
+    samples.append(sample("wall", None))
+    pictures = [astronaut, astronaut, np.zeros_like(astronaut)]
+    crop = Crop(mode="box", detect=True)
+    rows = planned_rows(samples).to_pylist()
+    assert [crop.must_find(row) for row in rows] == [False, True, True]
+
+    def load(i: int) -> Stored:
+        if crop.must_find(rows[i]):
+            return store_found(pictures[i], rows[i], crop, "png")
+        affine = crop.affine_of(rows[i])
+        assert affine is not None
+        return store_picture(pictures[i], affine, crop.size, "png")
+
+    shard = write_tar(tmp_path / "00000.tar", planned_rows(samples), load)
+    assert shard.rows["bbox_source"].to_pylist() == ["published", "mtcnn"]
+    assert shard.rows["bbox_xyxy"].to_pylist()[1] == pytest.approx([181, 62, 268, 172], abs=6)
+    assert shard.rows["crop_affine"].null_count == 0
+    assert shard.skipped == [("no face found", "wall.png")]
+
+
+@WITHOUT
+def test_a_data_set_without_boxes_is_sharded(astronaut, tmp_path):
+    draw_affectnet_2021(tmp_path / "raw", 12)
+    for path in tmp_path.rglob("*.jpg"):
+        Image.fromarray(astronaut).save(path)
+    options = BuildOptions(
+        crop=Crop(mode="box", detect=True), engine=Engine("joblib", jobs=1),
+        reader={"allow_count": True},
+    )  # fmt: skip
+    build("affectnet", tmp_path / "raw", str(tmp_path / "out"), options)
+    table = LabelIndex.open(tmp_path / "out").table
+    assert set(table["bbox_source"].to_pylist()) == {"mtcnn"}
+    assert set(table["width"].to_pylist()) == {256}
 
 
 def test_whole_needs_no_detector():
