@@ -20,7 +20,7 @@ _ROOM = 20 << 30  # bytes: AffectNet as shards, with some air
 
 def checks(folders: Iterable[Path]) -> Iterator[Check]:
     """Libraries, codecs, disk, and every index under `folders` (each opened, its tars counted)."""
-    for package in ("pyarrow", "pillow", "simplejpeg", "av", "skia-python"):
+    for package in ("pillow", "simplejpeg", "av", "skia-python"):
         yield _package(package)
     missing = [name for name in ("jpg", "zlib", "libtiff", "webp") if not features.check(name)]
     yield (
