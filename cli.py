@@ -118,6 +118,9 @@ def shard(
         float | None, typer.Option(help="Around the face, as a share of its side.")
     ] = None,
     size: Annotated[int, typer.Option(help="Side of the stored crop, pixels.")] = 256,
+    detect: Annotated[
+        bool, typer.Option("--detect", help="Find the face (MTCNN) where no box is published.")
+    ] = False,
     with_json: Annotated[
         bool, typer.Option("--with-json", help="Add KEY.json for plain WebDataset users.")
     ] = False,
@@ -152,7 +155,9 @@ def shard(
     if part and merge:
         raise typer.BadParameter("--merge comes after the parts; give one of --part and --merge")
     options = BuildOptions(
-        crop=Crop(mode=crop, size=size, **({} if margin is None else {"margin": margin})),  # type: ignore[arg-type]
+        crop=Crop(
+            mode=crop, size=size, detect=detect, **({} if margin is None else {"margin": margin})
+        ),  # type: ignore[arg-type]
         with_json=with_json,
         check=check,
         seed=seed,
@@ -251,6 +256,7 @@ def train(
         "folders": [str(folder) for folder in folders],
         "fold": fold,
         "digest": index.digest,
+        "crop": index.metadata.get("options", {}),
         "parts": {name: {"n": len(part), "digest": part.digest} for name, part in parts.items()},
     }
     folder = resume or run or Path(of_first_rank(str(RUNS / f"{recipe}-{stamp()}")))
@@ -353,6 +359,76 @@ def report(
         classes=EXPRESSIONS,
     )
     tell(f"wrote {write_report(to, subject)}")
+
+
+@app.command(epilog="Example: python cli.py predict holiday.mp4 --out holiday.csv")
+def predict(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Images, folders, globs, videos, a camera's number, or shards."),
+    ],
+    run: RunOption = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help=".csv, .arrow or .mp4; default CSV on stdout.")
+    ] = None,
+    faces: Annotated[
+        Literal["detect", "whole"] | None,
+        typer.Option(help="Find faces, or take each picture as one."),
+    ] = None,
+    which: WhichOption = "best",
+) -> None:
+    """Read valence and arousal from anyone's pictures, prepared as in training."""
+    from avce.footage import Skipped
+    from avce.predict import Predictor, predict_to, sink_for
+    from avce.runs import latest_run
+    from shards.finder import finder_for
+
+    skipped = Skipped()
+    predictor = Predictor.load(run or latest_run(RUNS), which, device())
+    frames, cropped = pictures(sources, skipped)
+    find = None if cropped else finder_for(faces, device())
+    with bar("predicting") as progress:
+        sink = sink_for(to, predictor.config)
+        done = predict_to(sink, predictor, frames, find=find, skipped=skipped, progress=progress)
+    for line in skipped.lines():
+        tell(f"skipped: {line}")
+    tell(str(done))
+
+
+@app.command(epilog="Example: python cli.py export --format onnx")
+def export(
+    run: RunOption = None,
+    to: Annotated[Path | None, typer.Option("--out", help="Default RUN/export.")] = None,
+    form: Annotated[Literal["safetensors", "onnx"], typer.Option("--format")] = "safetensors",
+    which: WhichOption = "best",
+) -> None:
+    """Write the model alone, with a card that says what it may be used for."""
+    from avce.export import export as write
+    from avce.runs import latest_run
+
+    for path in write(run or latest_run(RUNS), to, form, which):
+        tell(f"wrote {path}")
+
+
+@app.command(epilog="Example: python cli.py doctor")
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine has, what is wrong, and what to do about it."""
+    import avce.health
+    import pipelines.health
+    import shards.health
+
+    found = [
+        *avce.health.checks(),
+        *pipelines.health.checks(),
+        *shards.health.checks([SHARDS]),
+    ]
+    columns = ("what", "outcome", "found", "what to do")
+    if as_json:
+        print_json({"checks": [dict(zip(columns, check, strict=True)) for check in found]})
+    else:
+        out.print(table("", columns, found))
+    if any(outcome == "fail" for _, outcome, _, _ in found):
+        raise typer.Exit(1)
 
 
 @app.command(name="table", epilog="Example: python cli.py table 2 --format latex")
@@ -537,6 +613,22 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
     )
 
 
+def pictures(sources: Sequence[str], skipped: Any) -> tuple[Any, bool]:
+    """Frames of the sources, and whether they are cropped faces already, as shards are."""
+    from avce.predict import encoded_frames, frames_of
+    from shards import LabelIndex
+
+    folders = [source for source in sources if (Path(source) / "labels.arrow").is_file()]
+    if not folders:
+        return frames_of(sources, skipped), False
+    if len(folders) < len(sources):
+        raise typer.BadParameter("shards hold cropped faces, other sources do not; predict apart")
+    index = LabelIndex.open(folders)
+    keys = index.table["sample_key"]
+    stored = ((keys[row].as_py(), index.read(row)) for row in range(len(index)))
+    return encoded_frames(stored, skipped), True
+
+
 def device() -> str:
     """This rank's GPU, or the CPU."""
     import torch
@@ -719,7 +811,9 @@ def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
 
         def progress(done: int, total: int) -> None:
             speed = drawn.tasks[0].speed
-            drawn.update(task, completed=done, total=total, note=f"{speed:,.0f}/s" if speed else "")
+            drawn.update(
+                task, completed=done, total=total or None, note=f"{speed:,.0f}/s" if speed else ""
+            )
 
         yield progress
 

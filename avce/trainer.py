@@ -27,7 +27,7 @@ import torch.distributed as dist
 from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
-from torch import Tensor, nn
+from torch import Tensor
 
 from avce.checkpoint import (
     Checkpoint,

@@ -83,6 +83,26 @@ def test_the_report_is_one_file(place, type_in, monkeypatch):
     assert "http://" not in (place / "page.html").read_text().replace("http://www.w3.org", "")
 
 
+def test_a_model_predicts_shards_and_leaves_the_house(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    code, _, err = type_in("predict", "data/shards/affectnet", "--out", "said.csv")
+    assert code == 0, err
+    assert len((place / "said.csv").read_text().splitlines()) == 1 + 120
+    code, _, err = type_in("export", "--out", "model")
+    assert code == 0, err
+    assert {path.name for path in (place / "model").iterdir()} == {
+        "model.safetensors",
+        "MODEL_CARD.md",
+    }
+
+
+def test_the_doctor_finds_this_machine_fit(type_in, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = type_in("doctor", "--json")
+    assert code == 0
+    assert {check["outcome"] for check in json.loads(out)["checks"]} <= {"ok", "note"}
+
+
 def test_a_finished_run_is_not_overwritten(place, type_in, monkeypatch):
     monkeypatch.chdir(place)
     code, _, err = type_in("train", "--recipe", "demo", "--run", "runs/first", *SMALL)
