@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -151,7 +153,7 @@ def shard(
     """
     from shards import READERS, BuildOptions, Crop, Engine, build
 
-    one_of(name, READERS, "data set")
+    reader = READERS[one_of(name, READERS, "data set")]
     if part and merge:
         raise typer.BadParameter("--merge comes after the parts; give one of --part and --merge")
     options = BuildOptions(
@@ -161,7 +163,7 @@ def shard(
         with_json=with_json,
         check=check,
         seed=seed,
-        reader=reader_options(option or [], allow_count),
+        reader=reader_options(reader, option or [], allow_count),
         engine=Engine(engine, jobs=jobs, address=address),  # type: ignore[arg-type]
         part=fraction(part),
         overwrite=overwrite,
@@ -515,7 +517,8 @@ def bench(
 # ------------------------------------------------------------------------------------ joining
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True)
+class Seen:
     """What a run said about a selection, and where both come from."""
 
     run: Path
@@ -671,15 +674,18 @@ def fraction(text: str | None) -> tuple[int, int] | None:
     return int(number), int(total)
 
 
-def reader_options(options: Sequence[str], allow_count: bool) -> dict[str, Any]:
-    """NAME=VALUE pairs as values: true, false, whole numbers, else text."""
+def reader_options(
+    reader: Callable[..., Any], options: Sequence[str], allow_count: bool
+) -> dict[str, Any]:
+    """NAME=VALUE pairs that the reader knows, as values: true, false, whole numbers, else text."""
+    known = list(signature(reader).parameters)[2:]  # after the root and the findings
     values: dict[str, Any] = {"allow_count": True} if allow_count else {}
     for option in options:
         name, equals, text = option.partition("=")
         if not equals:
             raise typer.BadParameter(f"--option {option!r}: write NAME=VALUE")
         plain = {"true": True, "false": False}.get(text.lower(), text)
-        values[name] = int(text) if text.lstrip("-").isdigit() else plain
+        values[one_of(name, known, "option")] = int(text) if text.isdigit() else plain
     return values
 
 

@@ -129,6 +129,7 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
         (["shard", "affectnet"], 1, "data/raw/affectnet"),
         (["shard", "imagenet"], 2, "there is no data set"),
         (["shard", "affectnet", "--part", "x"], 2, "write I/N"),
+        (["shard", "raf-db", "--option", "pts_base=1"], 2, "subset"),
         (["cartoon", "imagenet"], 2, "there is no stand-in"),
         (["cartoon", "affectnet", "--level", "mad"], 2, "easy"),
         (["inspect", "nothing"], 1, "labels.arrow"),

@@ -74,7 +74,7 @@ def read(
     """
     require_folder(root, "Aff-Wild")
     if pts_base not in (None, 0, 1):
-        raise ValueError(f"--pts-base {pts_base}: frames are numbered from 0 or from 1")
+        raise ValueError(f"pts_base={pts_base}: frames are numbered from 0 or from 1")
     plan = preflight(root, findings, allow_count=allow_count, pts_base=pts_base)
     if findings.failed:
         return

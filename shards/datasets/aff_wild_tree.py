@@ -55,7 +55,7 @@ def number_of_first(tree: Tree, findings: Findings, override: int | None) -> int
         "number of the first .pts",
         base == found,
         f"boxes and landmarks are numbered from {found} ({reason})"
-        + ("" if base == found else f", and --pts-base {base} overrides it"),
+        + ("" if base == found else f", and --option pts_base={base} overrides it"),
         level="warn",
     )
     return base
@@ -74,5 +74,5 @@ def check_numbers(tree: Tree, name: str, base: int, frames: int) -> None:
             if not base <= number < base + frames + TOLERANCE:
                 raise ValueError(
                     f"{kind / name / str(number)}.pts belongs to no frame: {name} has {frames} "
-                    f"frames numbered from {base}; pass --pts-base if the numbering is another"
+                    f"frames numbered from {base}; pass --option pts_base=N if it differs"
                 )

@@ -38,7 +38,7 @@ def read(
     *,
     allow_count: bool = False,
     automatic: bool = False,
-    emonet: Sequence[Path] = (),
+    emonet: str | Sequence[Path] = (),
 ) -> Iterator[Sample]:
     """Every listed face whose file is there, in the order of the lists.
 
@@ -53,7 +53,8 @@ def read(
     tree = survey(root)
     kind = _kind(root, tree, findings)
     if kind == "2017":
-        options = affectnet_2017.Options(allow_count, automatic, tuple(emonet))
+        emonet_files = (Path(emonet),) if isinstance(emonet, str) else tuple(emonet)
+        options = affectnet_2017.Options(allow_count, automatic, emonet_files)
         yield from affectnet_2017.read(root, tree.lists, tree.roots_2017, findings, options)
     elif kind == "2021":
         yield from affectnet_2021.read(root, tree.sets_2021, findings, allow_count=allow_count)

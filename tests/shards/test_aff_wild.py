@@ -102,9 +102,9 @@ def test_numbering_from_0_is_found_for_the_whole_data_set(clean: Path, tmp_path:
 
 def test_pts_base_overrides_and_says_so(clean: Path) -> None:
     overridden = read_tree(aff_wild, clean, pts_base=0)
-    assert "--pts-base 0 overrides it" in overridden.warnings
+    assert "--option pts_base=0 overrides it" in overridden.warnings
     assert overridden.samples[0].bbox_xyxy is None  # there is no 0.pts
-    with pytest.raises(ValueError, match="--pts-base 2: frames are numbered from 0 or from 1"):
+    with pytest.raises(ValueError, match="pts_base=2: frames are numbered from 0 or from 1"):
         read_tree(aff_wild, clean, pts_base=2)
 
 
