@@ -760,14 +760,6 @@ def plane(counts: list[list[int]]) -> str:
     return "\n".join(["arousal +1", *(f"|{line}|" for line in lines), "valence -1 to +1"])
 
 
-def score_table(title: str, found: dict[str, Any]) -> Table:
-    """Scores, a line for each axis; of classes, the accuracy."""
-    if "accuracy" in found:
-        return table(title, ("", "accuracy"), [("expression", f"{found['accuracy']:.4f}")])
-    rows = [(axis, *score_cells(found[axis])) for axis in ("valence", "arousal")]
-    return table(title, ("", "RMSE", "SAGR", "PCC", "CCC"), rows)
-
-
 def score_cells(axis: dict[str, Any]) -> list[str]:
     """Four numbers as text; an undefined one says so."""
     values = (axis[metric] for metric in ("rmse", "sagr", "pcc", "ccc"))
@@ -789,7 +781,8 @@ def print_before_and_after(folder: Path) -> None:
         columns = ("", "RMSE", "SAGR", "PCC", "CCC")
         out.print(table(f"{folder} on held-out faces, best weights", columns, rows))
     else:
-        out.print(score_table(f"{folder} on held-out faces, best weights", after))
+        title = f"{folder} on held-out faces, best weights"
+        out.print(table(title, ("", "accuracy"), [("expression", f"{after['accuracy']:.4f}")]))
     then(f"python cli.py eval --run {folder} --split val")
 
 
