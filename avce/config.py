@@ -137,7 +137,7 @@ class Config:
     checkpoint_every_steps: int = 0  # 0: only at the end of an epoch
     checkpoint_every_minutes: float = 10.0
     keep_last: int = 2
-    log_with: str = "none"  # none, tensorboard, trackio, wandb
+    log_with: str = "tensorboard"  # none, tensorboard, trackio, wandb
 
     def __post_init__(self) -> None:
         for name, kind in _HINTS.items():

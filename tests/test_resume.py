@@ -21,7 +21,13 @@ from tests.pipelines.conftest import write
 
 # dropout of the paper, so that torch's generator matters; colours, so that the loader's does too
 CONFIG = replace(
-    RECIPES["paper"], weights="none", image_size=64, epochs=2, batch_size=16, log_every=1
+    RECIPES["paper"],
+    weights="none",
+    image_size=64,
+    epochs=2,
+    batch_size=16,
+    log_every=1,
+    log_with="none",
 )
 
 

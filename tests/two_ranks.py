@@ -24,9 +24,18 @@ from avce.trainer import Interrupted, LossNotFinite, fit
 from tests.avce.toy import ToyBatches, ToyMethod
 
 TOY = Config(
-    weights="none", lr=2e-2, epochs=2, batch_size=8, milestones=(5,), log_every=1, eval_every=4
+    weights="none",
+    lr=2e-2,
+    epochs=2,
+    batch_size=8,
+    milestones=(5,),
+    log_every=1,
+    eval_every=4,
+    log_with="none",
 )
-AVCE = Config(weights="none", dropout=0.0, epochs=1, batch_size=8, log_every=1, gather=True)
+AVCE = Config(
+    weights="none", dropout=0.0, epochs=1, batch_size=8, log_every=1, gather=True, log_with="none"
+)
 
 RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 

@@ -21,12 +21,20 @@ from avce.config import Config
 from avce.journal import read_log
 from avce.metrics import Scores
 from avce.runs import load_run
-from avce.trainer import Interrupted, LossNotFinite, fit, lr_factor
+from avce.trainer import Interrupted, LossNotFinite, fit, lr_factor, use_own_cores
 from tests.avce.toy import ToyBatches, ToyMethod
 
 CONFIG = Config(
-    weights="none", lr=2e-2, epochs=3, batch_size=8, milestones=(7, 13), log_every=4, keep_last=2
+    weights="none",
+    lr=2e-2,
+    epochs=3,
+    batch_size=8,
+    milestones=(7, 13),
+    log_every=4,
+    keep_last=2,
+    log_with="none",
 )
+CORES = len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(autouse=True)
@@ -277,8 +285,32 @@ def test_a_tracker_that_is_not_installed_is_refused(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("launcher", "given", "ranks", "threads"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "1", 1, CORES),
+        ("TORCHELASTIC_RUN_ID", "1", 2 * CORES, 1),
+        ("ACCELERATE_MIXED_PRECISION", "3", 1, 5),
+        (None, "1", 1, 5),
+    ],
+    ids=["all cores", "more ranks than cores", "somebody's wish", "no launcher"],
+)
+def test_a_launchers_single_thread_becomes_the_share_of_the_cores(
+    monkeypatch, launcher, given, ranks, threads
+):
+    for name in ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    if launcher:
+        monkeypatch.setenv(launcher, "no")
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    torch.set_num_threads(5)
+    use_own_cores()
+    assert torch.get_num_threads() == threads
+
+
 def test_tensorboard_gets_the_same_numbers(tmp_path):
-    train(tmp_path, replace(CONFIG, log_with="tensorboard", epochs=1))
+    train(tmp_path, replace(CONFIG, log_with=Config().log_with, epochs=1))
     events = list((tmp_path / "trackers").rglob("events.out.tfevents.*"))
     assert events and any(b"val/valence/ccc" in e.read_bytes() for e in events)
 
@@ -289,7 +321,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
 def test_a_run_opens_as_the_method_it_trained(tmp_path):
     from avce.methods import build_method
 
-    config = Config(weights="none", image_size=64, epochs=1, batch_size=4, log_every=1)
+    config = replace(CONFIG, image_size=64, epochs=1, batch_size=4, log_every=1)
     torch.manual_seed(0)
     batches = [(torch.randn(4, 3, 64, 64), torch.rand(4, 2) * 2 - 1) for _ in range(2)]
     method = build_method(config)
@@ -313,8 +345,8 @@ def test_a_run_opens_as_the_method_it_trained(tmp_path):
 def test_engines_train_alike_and_the_audit_is_logged(tmp_path, engine):
     from avce.methods import build_method
 
-    config = Config(
-        weights="none", image_size=64, epochs=1, batch_size=4, log_every=1, audit=1.0, layers=engine
+    config = replace(
+        CONFIG, image_size=64, epochs=1, batch_size=4, log_every=1, audit=1.0, layers=engine
     )
     torch.manual_seed(0)
     batches = [(torch.randn(4, 3, 64, 64), torch.rand(4, 2) * 2 - 1)]
