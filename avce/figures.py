@@ -161,7 +161,7 @@ class Moment(NamedTuple):
 
 def fluctuation(
     frames: Int[np.ndarray, " n"],
-    target: Float[np.ndarray, "n 2"],
+    target: Float[np.ndarray, "n 2"] | None,
     preds: Mapping[str, Float[np.ndarray, "n 2"]],
     moments: Sequence[Moment] = (),
     *,
@@ -173,7 +173,8 @@ def fluctuation(
 
     Runs are drawn over the label (grey). A `moments` frame gets a dashed red line and, above it,
     the maps of the runs beside the raw frame. `average` is a centred moving average in frames
-    (1: raw). `notes` adds a text to a run's legend, such as its CCC. Frames must ascend.
+    (1: raw). `notes` adds a text to a run's legend, such as its CCC. Frames must ascend; a run
+    that is NaN at a frame has a gap there. Nobody labelled a video whose target is None.
     """
     figure = _figure(7.2, 3.4 + (1.4 if moments else 0.0))
     heights = [1.0, 1.5, 1.5] if moments else [1.0, 1.0]
@@ -181,12 +182,15 @@ def fluctuation(
     colours = colours_of(list(preds))
     panels = [figure.add_subplot(grid[len(heights) - 2 + k]) for k in range(2)]
     for k, panel in enumerate(panels):
-        panel.plot(frames, target[:, k], color=_colour("label"), lw=2.4, label="label", zorder=1)
+        lines = [values[:, k] for values in preds.values()]
+        if target is not None:
+            lines.append(target[:, k])
+            panel.plot(frames, lines[-1], color=_colour("label"), lw=2.4, label="label", zorder=1)
         for name, values in preds.items():
             text = f"{name} {notes[name]}" if notes and name in notes else name
             drawn = smoothed(values[:, k], average)
             panel.plot(frames, drawn, color=colours[name], lw=0.9, label=text, zorder=2)
-        _time_panel(panel, AXES[k], frames, [target[:, k], *(v[:, k] for v in preds.values())])
+        _time_panel(panel, AXES[k], frames, lines)
         for moment in moments:
             panel.axvline(moment.frame, color="#d8323c", lw=0.9, ls=(0, (4, 3)), zorder=3)
     panels[0].tick_params(labelbottom=False)
@@ -200,7 +204,7 @@ def fluctuation(
 
 
 def _time_panel(panel: Axes, axis: str, frames: np.ndarray, lines: Sequence[np.ndarray]) -> None:
-    low, high = min(v.min() for v in lines), max(v.max() for v in lines)
+    low, high = min(np.nanmin(v) for v in lines), max(np.nanmax(v) for v in lines)
     room = 0.08 * max(high - low, 0.2)
     panel.set_ylim(min(low - room, -0.1), max(high + room, 0.1))
     panel.set_xlim(frames[0], max(frames[-1], frames[0] + 1))

@@ -81,6 +81,15 @@ def axis_maps(
     return AxisMaps((features[:, None] * slope).sum(2), output.detach())
 
 
+def reads_views(method: Method) -> bool:
+    """Whether H was trained to say valence and arousal, so that it has maps of its own."""
+    if "projection_head" not in method.networks or not hasattr(method, "sparsemax"):
+        return False
+    parts = method.get_submodule("projection_head").modules()
+    wide = [part.out_features for part in parts if isinstance(part, nn.Linear)]
+    return bool(wide) and wide[-1] == 2
+
+
 def _reader(method: Method, head: Head) -> Callable[[Tensor], Tensor]:
     """From z to the axes, through R or through SparseMax and H."""
     if head == "regressor":

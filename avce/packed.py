@@ -93,14 +93,14 @@ def _chosen(table: pa.Table, worst: Sequence[int], budget: int, seed: int) -> li
         for at in np.linspace(video["start"], video["stop"] - 1, 12)
     ]
     picked = dict.fromkeys([*worst, *along[: budget // 2]])
-    for position in _spread(table, seed):
+    for position in over_the_plane(table, seed):
         if len(picked) >= budget:
             break
         picked[position] = None
     return list(picked)[:budget]
 
 
-def _spread(table: pa.Table, seed: int) -> list[int]:
+def over_the_plane(table: pa.Table, seed: int) -> list[int]:
     """Positions in an order that visits every cell of the plane before any cell twice."""
     order = np.random.default_rng(seed).permutation(len(table))
     if is_classes(table):
@@ -122,6 +122,15 @@ def shrunk(encoded: bytes, side: int = THUMBNAIL) -> bytes:
     page = io.BytesIO()
     small.save(page, "JPEG", quality=72, optimize=True)
     return page.getvalue()
+
+
+def thumbnail_of(thumbnail: Thumbnail, row: int, side: int = 32) -> np.ndarray | None:
+    """A row's image as a small picture, uint8 (side, side, 3); None where it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(shrunk(thumbnail(row), side))) as image:
+            return np.asarray(image)
+    except OSError:
+        return None
 
 
 # ---------------------------------------------------------------------------- the packed numbers

@@ -7,7 +7,7 @@ packed by `avce.packed`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from avce import figures
 from avce.checkpoint import write_aside
+from avce.gallery import Picture, said, training
 from avce.intervals import CONVENTIONS, Difference, Evaluation, assess, by_group, compare
 from avce.markup import Html, data_uri, facts, grid, joined, section, tag, void
 from avce.metrics import ClassScores, Scores
@@ -36,14 +37,6 @@ class Run:
     predictions: pa.Table
     facts: Mapping[str, Any] = field(default_factory=dict)  # its run.json
     log: Sequence[Mapping[str, Any]] = ()  # the records of its log.jsonl
-
-
-class Picture(NamedTuple):
-    """A figure to be drawn twice, for light and for dark."""
-
-    title: str
-    caption: str
-    draw: Callable[[], figures.Figure]
 
 
 @dataclass(frozen=True)
@@ -402,49 +395,17 @@ def _pictures(
 def _own_pictures(
     subject: Subject, evaluations: Sequence[Evaluation], tables: Sequence[pa.Table]
 ) -> list[Picture]:
-    found = []
-    first = evaluations[0].scores
-    if isinstance(first, ClassScores):
-        names = list(subject.classes) or [str(i) for i in range(len(first.confusion))]
-        draw = partial(figures.confusion, first.confusion, names[: len(first.confusion)])
-        found.append(Picture("Who was taken for whom", "Per cent of each label.", draw))
-    else:
-        found += _plane_pictures(subject, evaluations, tables)
-    logs = {run.name: run.log for run in subject.runs if run.log}
-    if logs:
-        caption = "Thin: as logged. Thick: moving average over nine records."
-        found.append(Picture("Training", caption, partial(figures.training_curves, logs)))
-    return found
+    named = {run.name: table for run, table in zip(subject.runs, tables, strict=True)}
+    logs = {run.name: run.log for run in subject.runs}
+    first = [] if is_classes(tables[0]) else [_intervals(subject, evaluations)]
+    return [*first, *said(named, subject.classes), *training(logs)]
 
 
-def _plane_pictures(
-    subject: Subject, evaluations: Sequence[Evaluation], tables: Sequence[pa.Table]
-) -> list[Picture]:
-    names = [run.name for run in subject.runs]
-    pairs = [pair_of(table) for table in tables]
-    target = pairs[0].target.numpy()
-    preds = {name: pair.preds.numpy() for name, pair in zip(names, pairs, strict=True)}
+def _intervals(subject: Subject, evaluations: Sequence[Evaluation]) -> Picture:
     bars = [_bar(e) for e in evaluations] + [_printed(p) for p in subject.published]
-    found = [
-        Picture(
-            "CCC with intervals",
-            "Discs are ours with 95 % intervals; rings are printed numbers, which have none.",
-            partial(figures.forest, bars),
-        )
-    ]
-    for name, said in preds.items():
-        draw = partial(figures.plane, target, said, name=name)
-        caption = (
-            "Where labels and predictions lie, and how far predictions are drawn towards the "
-            "middle. Arrows join the mean label and the mean prediction of a cell."
-        )
-        found.append(Picture(f"The plane, {name}", caption, draw))
-    caption = (
-        "The mean label of samples predicted alike; the band is one standard deviation. Steeper "
-        "than the diagonal: the run says too little; flatter: too much."
-    )
-    found.append(Picture("Calibration", caption, partial(figures.calibration, target, preds)))
-    return found
+    caption = "Discs are ours with 95 % intervals; rings are printed numbers, which have none."
+    draw = partial(figures.forest, bars)
+    return Picture("scores", "CCC with intervals", caption, draw)
 
 
 def _bar(evaluation: Evaluation) -> figures.Bar:
