@@ -1,12 +1,13 @@
 """Milliseconds per update and per inference of every method, as the supplement has it (section 8).
 
-    python benchmarks/step.py [--device cpu|cuda] [--batch 64 256] [--runs 20] [--quick]
+    python benchmarks/step.py [--device cpu|cuda] [--batch 64 256] [--runs 20] [--choices] [--quick]
 
 A training update is everything one batch costs: all forwards, backwards and optimiser steps, both
 phases where a method has two. A test is encoder, compressor and regressor on one image in
 inference mode. All variants are built first and timed in turn, round after round, so that a busy
 neighbour slows them alike; the table shows medians and the ratio of medians to `baseline_light`.
-Inputs are fixed random tensors already on the device.
+Inputs are fixed random tensors already on the device. With --choices each thing that could make an
+update of `avce joint` faster is switched alone, beside the plain one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from avce.config import RECIPES, Config
-from avce.methods import build_method
+from avce.methods import Method, build_method
 
 PUBLISHED = {  # ms: training update, test; AlexNet, 224 x 224, batch unknown
     "baseline": (213.7, 1.46),
@@ -45,10 +46,41 @@ def variants() -> dict[str, Config]:
         "caf": RECIPES["caf"],
         "avce joint": RECIPES["avce_joint"],
         "avce two_phase": RECIPES["avce"],
-        "avce joint, channels_last": replace(RECIPES["avce_joint"], channels_last=True),
-        "baseline_light, channels_last": replace(RECIPES["baseline_light"], channels_last=True),
     }
     return {name: replace(config, weights="none") for name, config in chosen.items()}
+
+
+Optimizers = dict[str, torch.optim.Optimizer]
+Tune = Callable[[Method, Optimizers], None]
+
+
+def nothing(method: Method, optimizers: Optimizers) -> None:
+    """As the trainer has it."""
+
+
+def unfused(method: Method, optimizers: Optimizers) -> None:
+    """torch's default: one kernel for each operation of the update rule."""
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["fused"] = False
+
+
+def compiled(method: Method, optimizers: Optimizers) -> None:
+    """The encoder through torch.compile."""
+    method.model.encoder.compile()
+
+
+def choices() -> dict[str, tuple[Config, Tune]]:
+    """`avce joint` with one thing changed."""
+    joint = variants()["avce joint"]
+    return {
+        "avce joint": (joint, nothing),
+        "channels_last": (replace(joint, channels_last=True), nothing),
+        "optimisers not fused": (joint, unfused),
+        "encoder compiled": (joint, compiled),
+        "compiled, channels_last": (replace(joint, channels_last=True), compiled),
+        "a second forward (two_phase)": (variants()["avce two_phase"], nothing),
+    }
 
 
 @dataclass
@@ -70,7 +102,9 @@ class Timing:
         }
 
 
-def updater(config: Config, batch: int, size: int, device: torch.device) -> Callable[[], None]:
+def updater(
+    config: Config, batch: int, size: int, device: torch.device, tune: Tune = nothing
+) -> Callable[[], None]:
     """One full parameter update of `config` on a fixed batch."""
     method = build_method(config).to(device).train()
     image, target = inputs(batch, size, device)
@@ -78,6 +112,7 @@ def updater(config: Config, batch: int, size: int, device: torch.device) -> Call
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         image = image.contiguous(memory_format=torch.channels_last)
     optimizers = method.optimizers(config)
+    tune(method, optimizers)
 
     def update() -> None:
         for phase, trained in method.phases.items():
@@ -145,6 +180,13 @@ def show_training(batch: int, timings: dict[str, Timing]) -> None:
         print(f"{name:32s} {timing.median_ms:9.1f}  {ratio:5.2f}x  {wanted:14s} {published}")
 
 
+def show_choices(batch: int, timings: dict[str, Timing]) -> None:
+    print(f"\navce joint with one thing changed, batch {batch}: median ms | x plain")
+    plain = timings["avce joint"].median_ms
+    for name, timing in timings.items():
+        print(f"{name:32s} {timing.median_ms:9.1f}  {timing.median_ms / plain:5.2f}x")
+
+
 def show_test(timings: dict[str, Timing]) -> None:
     print("\none test, batch 1: median ms | x baseline | target | published")
     base = timings["baseline"].median_ms
@@ -167,6 +209,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--runs", type=int, default=20, help="rounds; the supplement has 100")
+    parser.add_argument("--choices", action="store_true", help="what each choice brings, instead")
     parser.add_argument("--quick", action="store_true", help="batch 16, 3 rounds: does it run?")
     parser.add_argument("--json", type=Path, help="write all timings here")
     return parser.parse_args(argv)
@@ -184,6 +227,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(
         f"torch {torch.__version__}, {device} ({chip}), {args.size} px, {runs} rounds, maps closed"
     )
+    if args.choices:
+        for batch in batches:
+            jobs = {n: updater(c, batch, args.size, device, t) for n, (c, t) in choices().items()}
+            show_choices(batch, interleaved(jobs, runs, min(warm_up, 3), device))
+        return
     record: dict[str, dict[str, dict[str, float]]] = {}
     for batch in batches:
         jobs = {name: updater(c, batch, args.size, device) for name, c in variants().items()}
