@@ -444,8 +444,8 @@ class _Loader:
         find = crop.must_find(place)
         affine = None if find else crop.affine_of(place)
         try:
-            with open(f"{self.root}/{place['original_path']}", "rb") as file:
-                content = file.read()
+            with open(f"{self.root}/{place['original_path']}", "rb", buffering=0) as file:
+                content = file.readall()
         except FileNotFoundError:
             raise Unreadable("missing file") from None
         if find:

@@ -17,10 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import numpy as np
 import pyarrow as pa
-from av.error import FFmpegError
 
 from shards.crop import Crop, store_found, store_picture
 from shards.engine import Engine
@@ -188,8 +186,11 @@ def _crops(video: Video) -> Iterator[tuple[int, Stored | str]]:
             return
 
 
-def _frames(path: Path) -> Iterator[av.VideoFrame]:
-    """Every frame in the video's own order and rate, as far as it decodes."""
+def _frames(path: Path) -> Iterator[Any]:
+    """Every frame (av.VideoFrame) in the video's own order and rate, as far as it decodes."""
+    import av  # here, so that only those who have videos wait for it
+    from av.error import FFmpegError
+
     try:
         with av.open(str(path)) as container:
             container.streams.video[0].thread_type = "AUTO"

@@ -105,13 +105,22 @@ def decode(content: bytes, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
     refer to the stored pixels. Raises Unreadable where any part of the picture is missing.
     """
     if kind == "jpeg":
-        return _decode_jpeg(content)
+        return _decode_jpeg(content, "RGB")
     return _decode_with_pillow(content), ()
 
 
-def _decode_jpeg(content: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
+def prove(content: bytes, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """`decode` for those who only want to know that it can be done: a JPEG comes as grey (H, W, 1).
+
+    The coded data of every component is read to its last bit, which is where damage shows, so what
+    is refused is the same; only the colours are not put together, a quarter of the time.
+    """
+    return _decode_jpeg(content, "GRAY") if kind == "jpeg" else decode(content, kind)
+
+
+def _decode_jpeg(content: bytes, colours: str) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
-        return simplejpeg.decode_jpeg(content, "RGB", fastdct=False, fastupsample=False), ()
+        return simplejpeg.decode_jpeg(content, colours, fastdct=False, fastupsample=False), ()
     except ValueError as error:
         message = str(error)
     if "remature end" in message:  # of the file, or of its data where an end mark was put back
@@ -157,15 +166,20 @@ def encode_png(picture: np.ndarray) -> bytes:
     return target.getvalue()
 
 
-def average_hash(picture: np.ndarray) -> int:
+def average_hash(picture: np.ndarray) -> int | None:
     """64 bits that near-duplicates share: which cells of an 8x8 grid are brighter than the mean.
 
-    Of the green channel on a grid of about 64x64 pixels: a tenth of the cost of the whole picture.
+    Of the grey or green channel, at every n-th pixel so that the shorter side has 64 to 127 of
+    them: a tenth of the cost of all. None where there are fewer than 8 x 8.
     """
     step = max(min(picture.shape[:2]) // 64, 1)
-    green = Image.fromarray(np.ascontiguousarray(picture[::step, ::step, 1]))
-    cells = np.asarray(green.resize((8, 8), Image.Resampling.BOX))
-    return int.from_bytes(np.packbits(cells > cells.mean()).tobytes(), "big")
+    bright = picture[::step, ::step, picture.shape[2] // 2]
+    height, width = (side // 8 for side in bright.shape)
+    if not height * width:
+        return None
+    rows = bright[: 8 * height, : 8 * width].reshape(8, height, -1).sum(1, dtype=np.int32)
+    cells = rows.reshape(8, 8, width).sum(2, dtype=np.int64)
+    return int.from_bytes(np.packbits(64 * cells > cells.sum()).tobytes(), "big")
 
 
 def as_is(content: bytes, *, check: bool = True) -> Stored:
@@ -178,7 +192,7 @@ def as_is(content: bytes, *, check: bool = True) -> Stored:
     keep = plain and kind in ("jpeg", "png")
     ahash, quality = None, ()
     if check or not keep:
-        picture, quality = decode(content, kind)
+        picture, quality = (prove if keep else decode)(content, kind)
         ahash = average_hash(picture)
         if not keep:
             content, quality = encode_png(picture), (*quality, "reencoded")

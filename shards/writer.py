@@ -28,6 +28,7 @@ from shards.sample import EXPRESSIONS, Sample
 FORMAT = 1  # of the folder: rises when older readers could not read it
 _RECORD = 20 * BLOCK  # tar pads its end to this
 _BATCH = 8192  # rows of labels.arrow written at a time, 9 MB
+_AT_ONCE = 1 << 20  # bytes of a tar that are hashed and written at a time
 _FIELDS = [field.name for field in fields(Sample)]
 _COLUMNS = ["sample_key" if name == "key" else name for name in _FIELDS]
 PLANNED = pa.schema([SCHEMA.field(name) for name in _COLUMNS])  # known before an image is read
@@ -72,33 +73,36 @@ class TarWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._part = path.with_name(path.name + ".part")
-        self._file = open(self._part, "wb", buffering=1 << 20)  # noqa: SIM115  closed by finish or abandon
+        self._file = open(self._part, "wb")  # noqa: SIM115  closed by finish or abandon
         self._hash = hashlib.sha256()
         self._lines: list[str] = []
-        self.size = 0
+        self._waiting: list[bytes] = []
+        self._written = self.size = 0
 
     def add(self, key: str, members: dict[str, bytes]) -> int:
         """Write the fields of a sample next to each other; the offset of the first one's data."""
-        blocks, words, position = [], [], self.size
+        words, position = [], self.size
         for extension, content in members.items():
             name = f"{key}.{extension}"
             position += BLOCK
             words.append(f"{extension} {position} {len(content)} {name}")
             padding = -len(content) % BLOCK
-            blocks += [ustar_header(name, len(content)), content, bytes(padding)]
+            self._waiting += (ustar_header(name, len(content)), content, bytes(padding))
             position += len(content) + padding
-        self._write(b"".join(blocks))
         first = self.size + BLOCK
         self.size = position
         self._lines.append(" ".join(words))
+        if self.size - self._written >= _AT_ONCE:
+            self._write()
         return first
 
     def finish(self) -> TarFacts:
         """End the tar, make it and its `.idx` appear under their names."""
         end = 2 * BLOCK
         end += -(self.size + end) % _RECORD
-        self._write(bytes(end))
+        self._waiting.append(bytes(end))
         self.size += end
+        self._write()
         _sync(self._file)
         self._file.close()
         index = "".join(line + "\n" for line in [f"v1.2 {len(self._lines)}", *self._lines])
@@ -111,9 +115,11 @@ class TarWriter:
         self._file.close()
         self._part.unlink(missing_ok=True)
 
-    def _write(self, content: bytes) -> None:
+    def _write(self) -> None:
+        content = b"".join(self._waiting)
         self._file.write(content)
         self._hash.update(content)
+        self._waiting, self._written = [], self.size
 
 
 def write_aside(path: Path, content: bytes) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import av
-from av import error as av_error
-from av.container import InputContainer
-from av.video.stream import VideoStream
+from typing import Any
 
 from shards.sample import VIDEO_SUFFIXES
 
@@ -48,39 +45,45 @@ def video_facts(path: Path) -> VideoFacts:
 
     Raises ValueError naming the file when it cannot be opened or holds no video.
     """
+    import av  # here, so that only those who have videos wait for it
+    from av.error import FFmpegError
+
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             rate, aspect = stream.average_rate, stream.sample_aspect_ratio
-            frames = _count_packets(container, stream)
+            frames = _count_packets(container.demux(stream), stream.frames)
         if frames is None:
             frames = _count_decoded(path)
-    except (av_error.FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError) as error:
         raise ValueError(
             f"{path} cannot be read as a video ({error}); copy it again from the release"
         ) from None
     return VideoFacts(frames, float(rate) if rate else None, float(aspect) if aspect else None)
 
 
-def _count_packets(container: InputContainer, stream: VideoStream) -> int | None:
-    """Packets of the stream, or None where packets and frames may not be one to one."""
+def _count_packets(packets: Iterable[Any], promised: int) -> int | None:
+    """Packets of a stream, or None where packets and frames may not be one to one."""
     count = 0
-    for packet in container.demux(stream):
+    for packet in packets:
         if packet.size == 0 and packet.pts is None and packet.dts is None:
             continue  # the flush at the end of the file
         if packet.size == 0 or packet.is_corrupt or packet.is_discard:
             return None
         count += 1
-    return count if count == stream.frames else None
+    return count if count == promised else None
 
 
 def _count_decoded(path: Path) -> int:
+    import av
+    from av.error import InvalidDataError
+
     count = 0
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         try:
             for _ in container.decode(video=0):
                 count += 1
-        except av_error.InvalidDataError:
+        except InvalidDataError:
             pass  # a video cut short: what came before is all there is
     return count

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shards import Crop
 from shards.crop import cut, store_image
-from shards.image import Unreadable, average_hash, decode, encode_png, probe, sniff
+from shards.image import Unreadable, average_hash, decode, encode_png, probe, prove, sniff
 from tests.shards.trees import blob, encoded
 
 ROW = {
@@ -190,6 +190,39 @@ def test_probe_and_decode_agree():
         content = encoded(blob(2)[:, :40], kind)
         assert sniff(content) == kind.lower()
         assert probe(content)[1:3] == (40, 48) == decode(content, kind.lower())[0].shape[1::-1]
+
+
+def test_proving_without_colours_refuses_what_decoding_refuses():
+    rng = np.random.default_rng(0)
+    whole = encoded(blob(1))
+    kinds = set()
+    for kind in rng.integers(3, size=400):
+        damaged, at = bytearray(whole), int(rng.integers(len(whole) // 2, len(whole) - 1))
+        if kind == 0:
+            del damaged[at:]
+        elif kind == 1:
+            damaged[at] ^= 1 << int(rng.integers(8))
+        else:
+            damaged[at : at + 8] = rng.bytes(8)
+        found = verdict(decode, bytes(damaged))
+        assert verdict(prove, bytes(damaged)) == found
+        kinds.add(found)
+    assert {(), ("jpeg_warning",), "truncated", "does not decode"} <= kinds
+
+
+def verdict(read, content: bytes) -> str | tuple[str, ...]:
+    try:
+        return read(content, "jpeg")[1]
+    except Unreadable as error:
+        return error.reason
+
+
+def test_a_hash_needs_eight_pixels_a_side():
+    assert average_hash(blob(1)[:7]) is None
+    assert average_hash(blob(1)[:8]) is not None
+    halves = np.zeros((240, 320, 1), np.uint8)
+    halves[:, 160:] = 200
+    assert average_hash(halves) == 0x0F0F0F0F0F0F0F0F
 
 
 def test_near_duplicates_share_their_hash():
