@@ -248,6 +248,12 @@ class LabelIndex:
         chunks = [chunk.indices.to_numpy() for chunk in self._column(name).chunks]
         return np.concatenate(chunks) if chunks else np.zeros(0, np.int8)
 
+    def _has_code(self, name: str, wanted: list[int]) -> np.ndarray:
+        """Rows whose word is one of these."""
+        table = np.zeros(len(self._words(name)), bool)
+        table[[code for code in wanted if code >= 0]] = True
+        return table[self._codes(name)]
+
     def _matches(self, name: str, wanted: Any) -> np.ndarray:
         values = list(wanted) if isinstance(wanted, list | tuple | set | range) else [wanted]
         if name in ("source", "row"):
@@ -256,10 +262,10 @@ class LabelIndex:
             return np.isin(found, values)
         column = self._column(name)
         if name in _VOCABULARY:
-            return np.isin(self._codes(name), [self._code(name, value) for value in values])
+            return self._has_code(name, [self._code(name, value) for value in values])
         if pa.types.is_dictionary(column.type):
             words = self._words(name)
-            return np.isin(self._codes(name), [words.index(v) for v in values if v in words])
+            return self._has_code(name, [words.index(v) for v in values if v in words])
         try:
             value_set = pa.array(values, column.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
