@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
+
+from terminal import (
+    bar,
+    err,
+    leads,
+    out,
+    print_facts,
+    print_json,
+    print_report,
+    print_scores,
+    table,
+    tell,
+    then,
+    training_bar,
 )
-from rich.table import Table
 
 if TYPE_CHECKING:
     from avce.config import Config
+    from avce.gallery import Exhibit, Picture
+    from avce.methods import Method
+    from avce.scoreboard import Setting
     from pipelines import Batches
-    from shards import LabelIndex, Report, Selection
+    from shards import LabelIndex, Selection
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,10 +47,8 @@ app = typer.Typer(
     epilog="Begin with: python cli.py cartoon affectnet; then shard, train, eval. "
     "--debug anywhere shows the traceback of an error.",
 )
-out = Console()  # results
-err = Console(stderr=True)  # everything else
-
 RAW, SHARDS, RUNS = Path("data/raw"), Path("data/shards"), Path("runs")
+COLUMN_OF = {"video": "video_id", "subject": "subject_id"}
 
 Level = Literal["easy", "normal", "hard"]
 Which = Literal["best", "last"]
@@ -53,11 +58,29 @@ SettingsOption = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Set a field of the recipe; repeatable."),
 ]
 Form = Literal["text", "csv", "latex"]
+RunsArgument = Annotated[
+    list[Path] | None, typer.Argument(metavar="RUN...", help="Default: the latest under runs/.")
+]
 RunOption = Annotated[Path | None, typer.Option(help="Default: the latest under runs/.")]
 ShardsOption = Annotated[
     list[Path] | None, typer.Option(help="Shard folder; repeatable. Default: the run's own.")
 ]
 SplitOption = Annotated[str, typer.Option(help="train, val or test.")]
+FoldOption = Annotated[
+    int | None,
+    typer.Option(help="This fold instead of a split. Default: the one the run held out."),
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(metavar="CONDITION", help="Only such rows: \"valence > 0 and split == 'val'\"."),
+]
+MapsOption = Annotated[
+    Literal["linear", "grad-cam"], typer.Option(help="Which activation maps are drawn.")
+]
+FacesOption = Annotated[
+    Literal["detect", "whole"] | None,
+    typer.Option(help="Find faces, or take each picture as one."),
+]
 WhichOption = Annotated[Which, typer.Option(help="The best weights or the last.")]
 
 
@@ -241,6 +264,7 @@ def train(
 ) -> None:
     """Train a model. Works alone, under `accelerate launch` and under `torchrun`."""
     from avce.methods import build_method
+    from avce.runs import first_scores, read_facts
     from avce.trainer import Interrupted, fit, of_first_rank
     from shards import LabelIndex
 
@@ -278,15 +302,30 @@ def train(
             tell(f"{stopped}\ngo on with: python cli.py train --resume {folder}")
             return
     if leads():
-        print_before_and_after(folder)
+        scores = read_facts(folder)["scores"]["best"]
+        print_scores(f"{folder} on held-out faces, best weights", first_scores(folder), scores)
+        then(f"python cli.py eval {folder} --split val")
 
 
-@app.command(name="eval", epilog="Example: python cli.py eval --split val --json")
+@app.command(name="eval", epilog='Example: python cli.py eval --where "valence > 0" --by video')
 def evaluate_run(
-    run: RunOption = None,
+    runs: RunsArgument = None,
+    run: Annotated[
+        list[Path] | None, typer.Option(help="The same as the argument; repeatable.")
+    ] = None,
     shards: ShardsOption = None,
     split: SplitOption = "val",
+    fold: FoldOption = None,
+    where: WhereOption = None,
     which: WhichOption = "best",
+    merge: Annotated[
+        bool | None,
+        typer.Option(help="The runs are the folds of one; default: where their folds differ."),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Also per video, subject, fold or any column; repeatable."),
+    ] = None,
     convention: Annotated[
         str, typer.Option(help="ours, authors or torchmetrics; see docs/reading-a-report.md.")
     ] = "ours",
@@ -300,63 +339,129 @@ def evaluate_run(
     form: Annotated[Form, typer.Option("--format", help="text, csv or latex.")] = "text",
     as_json: JsonOption = False,
 ) -> None:
-    """Score a trained model over a whole split: RMSE, SAGR, PCC, CCC with 95 % intervals."""
+    """Score trained models over a whole split: RMSE, SAGR, PCC, CCC with 95 % intervals."""
     from avce import scoreboard
     from avce.intervals import assess
-    from avce.predictions import write_predictions
+    from avce.predictions import one_table, write_predictions
 
-    seen = look(run, shards, split, which, flip)
-    scored = assess(seen.table, str(seen.run), convention=convention, clusters=clusters)
+    choice = Choice(shards, split, fold, where, which)
+    seen = [look(one, choice, flip) for one in (runs or []) + (run or []) or [None]]
+    folds = [s.facts["shards"].get("fold") for s in seen]
+    merge = None not in folds and len(set(folds)) == len(seen) > 1 if merge is None else merge
+    named = {str(s.run): s.table for s in seen}
+    tables = {f"{len(seen)} folds": one_table(named, merged=True)} if merge else named
+    scored = [
+        assess(table, name, convention=convention, clusters=clusters)
+        for name, table in tables.items()
+    ]
     if save:
-        write_predictions(save, seen.table, seen.facts)
+        write_predictions(save, one_table(named, merged=merge), seen[0].facts)
         tell(f"wrote {save}")
-    dataset = seen.index.table["dataset"][0].as_py()
-    setting = scoreboard.Setting(
-        dataset, split, convention=convention, flip=flip, stand_in=seen.stand_in
-    )
-    board = scoreboard.board([scored], scoreboard.published_on(dataset), setting)
+    setting = seen[0].setting(choice, convention, flip)
+    drawn = scoreboard.board(scored, scoreboard.published_on(setting.dataset), setting)
+    columns = [*(["part"] if merge else []), *(COLUMN_OF.get(one, one) for one in by or [])]
+    groups = scoreboard.groups_of(tables, columns, convention)
     if as_json:
-        print_json(
-            {
-                "run": str(seen.run),
-                "weights": which,
-                "split": split,
-                **scored.scores.as_dict(),
-                "intervals": json.loads(scoreboard.as_json([scored], board)),
-            }
-        )
+        found = scoreboard.as_dict(scored, drawn, groups)
+        alone = found["runs"][0] | {"run": str(seen[0].run)} if len(scored) == 1 else {}
+        print_json({**alone, "weights": which, "split": split, **found})
     else:
         write = {"text": scoreboard.as_text, "csv": scoreboard.as_csv, "latex": scoreboard.as_latex}
-        print(write[form](board))
+        print(write[form](scoreboard.with_groups(drawn, groups)))
+
+
+@app.command(epilog="Example: python cli.py figures runs/first runs/second --video 001")
+def figures(
+    runs: RunsArgument = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Folder; default RUN/figures of the first run.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="training, plane, maps, tsne or video; repeatable. Default all."),
+    ] = None,
+    shards: ShardsOption = None,
+    split: SplitOption = "val",
+    fold: FoldOption = None,
+    where: WhereOption = None,
+    which: WhichOption = "best",
+    maps: MapsOption = "linear",
+    video: Annotated[
+        str | None,
+        typer.Option(help="A video of the selection, or a video file. Default the longest."),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(help="Of the video, with maps: 313,1350. Default the peak of each quarter."),
+    ] = None,
+    faces: FacesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw what a paper shows, PNG and SVG: training curves, the valence-arousal plane,
+    calibration, activation maps with their checks, t-SNE of z, a video frame by frame."""
+    from avce.gallery import KINDS, collection, saved
+    from avce.journal import flat_numbers
+    from shards import EXPRESSIONS
+
+    chosen = numbers_in(frames)
+    kinds = {one_of(kind, KINDS, "figure") for kind in only or KINDS}
+    film = Path(video) if video and Path(video).is_file() else None
+    drawn: list[Any] = []
+    if film and "video" in kinds:
+        kinds -= {"video"}
+        drawn.append(filmed(runs, which, film, faces, chosen, maps))
+    if kinds:
+        seen = [look(run, Choice(shards, split, fold, where, which)) for run in runs or [None]]
+        about = {} if film else {"video": video, "frames": chosen}
+        drawn += collection(
+            [s.exhibit() for s in seen], kinds, seen[0].index.read, EXPRESSIONS, maps, **about
+        )
+    folder = to or (runs[0] if runs else latest()) / "figures"
+    found = {}
+    for picture, paths in saved(drawn, folder):
+        tell(f"wrote {paths[0]} and {paths[1].suffix}")
+        found[picture.name] = {"files": [str(p) for p in paths], "numbers": picture.numbers}
+        for name, value in flat_numbers(dict(picture.numbers)).items():
+            tell(f"  {name} {value:.3g}")
+    if as_json:
+        print_json({"figures": found})
 
 
 @app.command(epilog="Example: python cli.py report runs/first runs/second --out report.html")
 def report(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Default: the latest run.")] = None,
+    runs: RunsArgument = None,
     to: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
     shards: ShardsOption = None,
     split: SplitOption = "val",
+    fold: FoldOption = None,
+    where: WhereOption = None,
     which: WhichOption = "best",
+    maps: MapsOption = "linear",
 ) -> None:
     """Write one self-contained page: scores, figures, every prediction, the worst errors."""
-    from avce.journal import read_log
-    from avce.report import Run, Subject, write_report
-    from avce.scoreboard import Setting, published_on
+    from avce.gallery import collection
+    from avce.report import Run, Subject, commands_of, write_report
+    from avce.scoreboard import published_on
     from shards import EXPRESSIONS
 
-    seen = [look(run, shards, split, which) for run in runs or [None]]
+    choice = Choice(shards, split, fold, where, which)
+    seen = [look(run, choice) for run in runs or [None]]
     first = seen[0]
-    dataset = first.index.table["dataset"][0].as_py()
+    setting = first.setting(choice)
+    kinds = {"maps", "tsne", "video"}
     subject = Subject(
-        [Run(s.run.name, s.table, s.facts, read_log(s.run / "log.jsonl")) for s in seen],
-        published=published_on(dataset),
-        setting=Setting(dataset, split, stand_in=first.stand_in),
+        [Run(s.run.name, s.table, s.facts, s.log) for s in seen],
+        published=published_on(setting.dataset),
+        setting=setting,
         data_card={
             "folders": ", ".join(map(str, first.index.folders)),
             "digest": first.index.digest,
-            "stand-in": "yes: drawn faces" if first.stand_in else "no",
+            "stand-in": "yes: drawn faces" if setting.stand_in else "no",
         },
-        commands=[f"python cli.py eval --run {s.run} --split {split}" for s in seen],
+        commands=[line for s in seen for line in commands_of(str(s.run), s.facts, split)],
+        pictures=collection(
+            [s.exhibit() for s in seen], kinds, first.index.read, EXPRESSIONS, maps
+        ),
         thumbnail=first.index.read,
         classes=EXPRESSIONS,
     )
@@ -373,20 +478,16 @@ def predict(
     to: Annotated[
         Path | None, typer.Option("--out", help=".csv, .arrow or .mp4; default CSV on stdout.")
     ] = None,
-    faces: Annotated[
-        Literal["detect", "whole"] | None,
-        typer.Option(help="Find faces, or take each picture as one."),
-    ] = None,
+    faces: FacesOption = None,
     which: WhichOption = "best",
 ) -> None:
     """Read valence and arousal from anyone's pictures, prepared as in training."""
     from avce.footage import Skipped
     from avce.predict import Predictor, predict_to, sink_for
-    from avce.runs import latest_run
     from shards.finder import finder_for
 
     skipped = Skipped()
-    predictor = Predictor.load(run or latest_run(RUNS), which, device())
+    predictor = Predictor.load(run or latest(), which, device())
     frames, cropped = pictures(sources, skipped)
     find = None if cropped else finder_for(faces, device())
     with bar("predicting") as progress:
@@ -406,23 +507,18 @@ def export(
 ) -> None:
     """Write the model alone, with a card that says what it may be used for."""
     from avce.export import export as write
-    from avce.runs import latest_run
 
-    for path in write(run or latest_run(RUNS), to, form, which):
+    for path in write(run or latest(), to, form, which):
         tell(f"wrote {path}")
 
 
 @app.command(epilog="Example: python cli.py doctor")
 def doctor(as_json: JsonOption = False) -> None:
     """Say what this machine has, what is wrong, and what to do about it."""
-    import avce.health
-    import pipelines.health
-    import shards.health
-
     found = [
-        *avce.health.checks(),
-        *pipelines.health.checks(),
-        *shards.health.checks([SHARDS]),
+        *room_checks("avce"),
+        *room_checks("pipelines"),
+        *room_checks("shards", [SHARDS]),
     ]
     columns = ("what", "outcome", "found", "what to do")
     if as_json:
@@ -497,7 +593,7 @@ def import_weights(
     folder.write()
     folder.save_weights("best", released.tensors, 0)
     print(released.report())
-    then(f"python cli.py eval --run {run} --shards data/shards/afew-va")
+    then(f"python cli.py eval {run} --shards data/shards/afew-va")
 
 
 @app.command(
@@ -518,34 +614,107 @@ def bench(
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Which samples a command is about, and which weights speak of them."""
+
+    shards: list[Path] | None = None
+    split: str = "val"
+    fold: int | None = None
+    where: str | None = None
+    which: Which = "best"
+
+
+@dataclass(frozen=True)
 class Seen:
-    """What a run said about a selection, and where both come from."""
+    """What a run said about a selection, where both come from, and the run itself."""
 
     run: Path
     table: Any  # a pyarrow table
     facts: dict[str, Any]
     index: LabelIndex
-    stand_in: bool
+    method: Method
+    config: Config
+
+    def setting(self, choice: Choice, convention: str = "ours", flip: bool = False) -> Setting:
+        """What decides whether printed numbers are comparable."""
+        from avce.scoreboard import Setting
+
+        return Setting(
+            self.index.table["dataset"][0].as_py(),
+            choice.split,
+            convention=convention,
+            flip=flip,
+            stand_in=bool(self.index.metadata.get("stand_in")),
+            subset=choice.where is not None,
+        )
+
+    def exhibit(self) -> Exhibit:
+        """The run as the gallery asks it about more images."""
+        from avce.gallery import Exhibit
+        from shards import Selection
+
+        def images(rows: Any) -> Batches:
+            return stream(Selection(self.index, rows), self.config)
+
+        return Exhibit(self.run.name, self.method, self.table, images, self.log)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """Of its training; none of an imported run."""
+        from avce.journal import read_log
+
+        path = self.run / "log.jsonl"
+        return read_log(path) if path.is_file() else []
 
 
-def look(
-    run: Path | None, shards: list[Path] | None, split: str, which: Which, flip: bool = False
-) -> Seen:
+def look(run: Path | None, choice: Choice, flip: bool = False) -> Seen:
     """Let a run predict a split of its shards, or of others."""
     from avce.predictions import predict_table
-    from avce.runs import latest_run, load_run
+    from avce.runs import load_run
     from shards import LabelIndex
 
-    folder = run or latest_run(RUNS)
-    method, config, facts = load_run(folder, which)
+    folder = run or latest()
+    method, config, facts = load_run(folder, choice.which)
     method.to(device())
-    index = LabelIndex.open(shards or facts["shards"]["folders"])
-    selection = labelled(index, config, split, None if shards else facts["shards"]["fold"])
+    index = LabelIndex.open(choice.shards or facts["shards"]["folders"])
+    own = None if choice.shards else facts["shards"]["fold"]
+    fold = own if choice.fold is None else choice.fold
+    selection = labelled(index, config, choice.split, fold, choice.where)
     with bar(f"evaluating {folder}") as progress:
         table = predict_table(
             method, stream(selection, config), index.table, flip=flip, progress=progress
         )
-    return Seen(folder, table, facts, index, bool(index.metadata.get("stand_in")))
+    return Seen(folder, table, facts, index, method, config)
+
+
+def latest() -> Path:
+    """The run under runs/ that went on last."""
+    from avce.runs import latest_run
+
+    return latest_run(RUNS)
+
+
+def filmed(
+    runs: list[Path] | None,
+    which: Which,
+    film: Path,
+    faces: str | None,
+    frames: list[int],
+    maps: Literal["linear", "grad-cam"],
+) -> Picture:
+    """A video file, frame by frame, as some runs see it."""
+    from avce.footage import Skipped, video_frames
+    from avce.gallery import fluctuation_of_film
+    from avce.predict import Predictor
+    from shards.finder import finder_for
+
+    folders = runs or [latest()]
+    predictors = {folder.name: Predictor.load(folder, which, device()) for folder in folders}
+    find = finder_for(faces, device())
+    with bar(f"watching {film}") as progress:
+        return fluctuation_of_film(
+            predictors, lambda: video_frames(film, Skipped()), find, frames, maps, progress
+        )
 
 
 def configured(
@@ -573,8 +742,16 @@ def configured(
     return with_settings(chosen, ["weights=none"]), None
 
 
-def labelled(index: LabelIndex, config: Config, split: str, fold: int | None = None) -> Selection:
+def labelled(
+    index: LabelIndex,
+    config: Config,
+    split: str,
+    fold: int | None = None,
+    where: str | None = None,
+) -> Selection:
     """The rows of a split, or of the folds that stand for it, that have the task's label."""
+    from shards.where import condition
+
     on_plane = config.task == "va"
     wanted: dict[str, Any] = (
         {"va_valid": True} if on_plane else {"expression": range(config.classes)}
@@ -583,11 +760,12 @@ def labelled(index: LabelIndex, config: Config, split: str, fold: int | None = N
         wanted["split"] = split
     else:
         wanted["fold"] = [f for f in range(100) if f != fold] if split == "train" else fold
-    found = index.where(**wanted)
+    found = index.where(filter=condition(where) if where else None, **wanted)
     if not len(found):
+        also = f" and {where}" if where else ""
         raise ValueError(
-            f"{', '.join(map(str, index.folders))}: no row meets {wanted}; the splits are "
-            f"{index.splits}; choose another --split or --fold, or other shards"
+            f"{', '.join(map(str, index.folders))}: no row meets {wanted}{also}; the splits are "
+            f"{index.splits}; choose another --split, --fold or --where, or other shards"
         )
     return found
 
@@ -632,16 +810,20 @@ def pictures(sources: Sequence[str], skipped: Any) -> tuple[Any, bool]:
     return encoded_frames(stored, skipped), True
 
 
+def room_checks(room: str, *about: Any) -> list[tuple[str, str, str, str]]:
+    """What a room says of itself; one that cannot be imported is a finding, not the end."""
+    try:
+        return list(import_module(f"{room}.health").checks(*about))
+    except ImportError as error:
+        missing = error.name or str(error)
+        return [(room, "fail", f"{missing} cannot be imported", f"just setup ({error})")]
+
+
 def device() -> str:
     """This rank's GPU, or the CPU."""
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
-
-
-def leads() -> bool:
-    """Whether this is the rank that speaks."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def stamp() -> str:
@@ -674,6 +856,14 @@ def fraction(text: str | None) -> tuple[int, int] | None:
     return int(number), int(total)
 
 
+def numbers_in(text: str | None) -> list[int]:
+    """ "313,1350" as [313, 1350]."""
+    parts = text.split(",") if text else []
+    if not all(part.strip().isdigit() for part in parts):
+        raise typer.BadParameter(f"--frames {text!r}: write whole numbers such as 313,1350")
+    return [int(part) for part in parts]
+
+
 def reader_options(
     reader: Callable[..., Any], options: Sequence[str], allow_count: bool
 ) -> dict[str, Any]:
@@ -687,167 +877,6 @@ def reader_options(
         plain = {"true": True, "false": False}.get(text.lower(), text)
         values[one_of(name, known, "option")] = int(text) if text.isdigit() else plain
     return values
-
-
-# ------------------------------------------------------------------------------------ printing
-
-
-def tell(sentence: str) -> None:
-    """A sentence on stderr, from the leading rank alone."""
-    if leads():
-        err.print(sentence, highlight=False, soft_wrap=True)
-
-
-def then(command: str) -> None:
-    """What to type next."""
-    tell(f"next: {command}")
-
-
-def print_json(value: dict[str, Any]) -> None:
-    """One object on stdout."""
-    print(json.dumps(value))
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose first column is words and whose numbers line up on the right."""
-    drawn = Table(title=title, title_justify="left", title_style="bold")
-    drawn.add_column(columns[0])
-    for column in columns[1:]:
-        drawn.add_column(column, justify="right")
-    for row in rows:
-        drawn.add_row(*row)
-    return drawn
-
-
-def print_report(report: Report) -> None:
-    """Checks that were not passed, samples per split, what was left out and why."""
-    for check in report.findings.checks:
-        if check["outcome"] != "ok":
-            err.print(f"{check['outcome']}: {check['detail']}", highlight=False, soft_wrap=True)
-    rows = [(split, f"{n:,}") for split, n in report.splits.items()]
-    rows += [(f"left out: {reason}", f"{n:,}") for reason, n in report.findings.skipped.items()]
-    kept = f", {report.reused} of an earlier run" if report.reused else ""
-    title = f"{report.out}: {report.rows:,} samples in {report.shards} shards{kept}"
-    out.print(table(title, ("split", "samples"), rows))
-
-
-def print_facts(folder: Path, facts: dict[str, Any]) -> None:
-    """An index as tables: splits, classes, ranges and the plane of valence and arousal."""
-    out.print(f"[bold]{folder}[/]: {facts['rows']:,} rows in {facts['shards']} shards")
-    out.print(f"digest {facts['digest']}", highlight=False)
-    for kind in ("splits", "datasets", "expressions"):
-        counts = facts[kind]
-        if counts:
-            rows = [(word, f"{n:,}", f"{n / facts['rows']:.1%}") for word, n in counts.items()]
-            out.print(table("", (kind, "rows", "share"), rows))
-    ranges = [
-        (axis, *(f"{facts[axis][key]:.3f}" for key in ("min", "mean", "max", "std")))
-        for axis in ("valence", "arousal")
-        if facts[axis]
-    ]
-    if ranges:
-        out.print(table("", ("axis", "min", "mean", "max", "std"), ranges))
-        out.print(plane(facts["plane"]), highlight=False)
-
-
-def plane(counts: list[list[int]]) -> str:
-    """A histogram of valence (across) and arousal (up) in shades."""
-    shades = " .:-=+*#%@"
-    most = max(max(row) for row in counts) or 1
-    lines = [
-        "".join(2 * shades[min(9, -(-9 * n // most))] for n in row) for row in reversed(counts)
-    ]
-    return "\n".join(["arousal +1", *(f"|{line}|" for line in lines), "valence -1 to +1"])
-
-
-def score_cells(axis: dict[str, Any]) -> list[str]:
-    """Four numbers as text; an undefined one says so."""
-    values = (axis[metric] for metric in ("rmse", "sagr", "pcc", "ccc"))
-    return ["undefined" if value is None else f"{value:.3f}" for value in values]
-
-
-def print_before_and_after(folder: Path) -> None:
-    """What training brought on the held-out part."""
-    from avce.runs import first_scores, read_facts
-
-    before, after = first_scores(folder), read_facts(folder)["scores"]["best"]
-    if "valence" in after:
-        rows = [
-            (f"{axis}, {when}", *score_cells(scores[axis]))
-            for axis in ("valence", "arousal")
-            for when, scores in (("before", before), ("after", after))
-            if scores
-        ]
-        columns = ("", "RMSE", "SAGR", "PCC", "CCC")
-        out.print(table(f"{folder} on held-out faces, best weights", columns, rows))
-    else:
-        title = f"{folder} on held-out faces, best weights"
-        out.print(table(title, ("", "accuracy"), [("expression", f"{after['accuracy']:.4f}")]))
-    then(f"python cli.py eval --run {folder} --split val")
-
-
-# ------------------------------------------------------------------------------------ progress
-
-
-COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn("{task.fields[note]}"),
-    TimeElapsedColumn(),
-    TimeRemainingColumn(),
-)
-
-
-@contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar with rate and ETA on a terminal; nothing in a pipe or on other ranks."""
-    if not (err.is_terminal and leads()):
-        yield None
-        return
-    with Progress(*COLUMNS, console=err) as drawn:
-        task = drawn.add_task(what, total=None, note="")
-
-        def progress(done: int, total: int) -> None:
-            speed = drawn.tasks[0].speed
-            drawn.update(
-                task, completed=done, total=total or None, note=f"{speed:,.0f}/s" if speed else ""
-            )
-
-        yield progress
-
-
-@contextmanager
-def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """The same for records of the training log; in a pipe a line for each evaluation."""
-    if not leads():
-        yield None
-        return
-    with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as drawn:
-        task = drawn.add_task("training", total=None, note="")
-        notes: dict[str, str] = {}
-
-        def progress(record: dict[str, Any]) -> None:
-            if "val" in record:
-                notes["val"] = in_short(record["val"])
-                drawn.console.print(f"step {record['step']}: {notes['val']}", highlight=False)
-            if "losses" in record:
-                notes["loss"] = f"loss {sum(record['losses'].values()):.3f}"
-                notes["rate"] = f"{record['images_per_s']:,.0f} images/s"
-                drawn.update(task, total=record["steps"])
-            drawn.update(task, completed=record["step"], note="  ".join(notes.values()))
-
-        yield progress
-
-
-def in_short(scores: dict[str, Any]) -> str:
-    """Scores in a line."""
-    if "accuracy" in scores:
-        return f"accuracy {scores['accuracy']:.3f}"
-    pairs = ((axis, scores[axis]["ccc"]) for axis in ("valence", "arousal"))
-    return "CCC " + " ".join(
-        f"{axis} {'undefined' if ccc is None else f'{ccc:.3f}'}" for axis, ccc in pairs
-    )
 
 
 # ------------------------------------------------------------------------------------ the way in

@@ -7,7 +7,7 @@ drawn in one theme or two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,17 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from avce import figures, maps
-from avce.evaluate import device_of, predictions
+from avce.evaluate import Progress, device_of, predictions
 from avce.footage import Frame
 from avce.method import Method
 from avce.metrics import ccc
 from avce.packed import Thumbnail, in_order, over_the_plane, thumbnail_of, videos_of
 from avce.predict import MEAN, STD, Face, Finder, Predictor, normalised, predict_stream
-from avce.predictions import is_classes, pair_of
+from avce.predictions import aligned, is_classes, pair_of
 
 SHOWN = 6  # images on the sheet of maps
 CHECKED = 32  # images over which the checks of the maps are taken
+FEWEST = 10  # samples for a t-SNE
 EMBEDDED = 1500  # samples of a t-SNE (method.md 12.4: 1 to 2 thousand)
 _THUMBNAILS = 160  # of them, tried as faces; those that would cover another are left out
 _MOMENTS = 4
@@ -53,6 +54,44 @@ class Exhibit:
     method: Method
     table: pa.Table
     images: Callable[[np.ndarray], Iterable[Any]]  # rows of the index -> batches of them
+    log: Sequence[Mapping[str, Any]] = ()  # the records of its log.jsonl
+
+
+KINDS = ("training", "plane", "maps", "tsne", "video")
+
+
+def collection(
+    exhibits: Sequence[Exhibit],
+    kinds: Collection[str] = KINDS,
+    thumbnail: Thumbnail | None = None,
+    classes: Sequence[str] = (),
+    kind: maps.Kind = "linear",
+    video: str | None = None,
+    frames: Sequence[int] = (),
+) -> Iterator[Picture]:
+    """Every picture of `kinds` that these runs can have, one after the other.
+
+    `thumbnail` gives the encoded image of a row, `kind` is that of the maps, `video` and `frames`
+    are as in `fluctuation`. Runs of classes have no plane and what follows from it; few samples no
+    t-SNE; a selection without videos no course over time, unless one is asked for by name. The
+    runs must have predicted the same samples (ValueError).
+    """
+    ordered = aligned([exhibit.table for exhibit in exhibits])
+    tables = dict(zip((exhibit.name for exhibit in exhibits), ordered, strict=True))
+    if len(tables) < len(exhibits):
+        raise ValueError(f"two runs are called {exhibits[0].name}; rename a folder of them")
+    if "training" in kinds:
+        yield from training({exhibit.name: exhibit.log for exhibit in exhibits})
+    if "plane" in kinds:
+        yield from said(tables, classes)
+    if is_classes(ordered[0]):
+        return
+    if "maps" in kinds:
+        yield activation(exhibits, kind)
+    if "tsne" in kinds and len(ordered[0]) >= FEWEST:
+        yield from (neighbours(exhibit, thumbnail) for exhibit in exhibits)
+    if "video" in kinds and (video or frames or videos_of(in_order(ordered[0]))):
+        yield fluctuation(exhibits, video, frames, kind)
 
 
 def saved(pictures: Iterable[Picture], folder: Path) -> Iterator[tuple[Picture, list[Path]]]:
@@ -185,14 +224,14 @@ def activation(
         figures.Sheet(
             pictures[i], {n: m[i] for n, m in drawn.items()}, (labels[i][0], labels[i][1])
         )
-        for i in range(min(shown, len(rows)))
+        for i in _evenly(np.arange(len(rows)), shown)
     ]
     numbers: dict[str, Any] = {name: _concentration(found) for name, found in drawn.items()}
     for exhibit in exhibits:
         numbers[f"{exhibit.name} (R)"] |= checks_of(exhibit, stacks[exhibit.name].image, kind, seed)
     caption = (
-        f"Where a prediction comes from ({'Grad-CAM' if kind == 'gradcam' else 'linearised'}): "
-        "R reads z, H the attentive view of it. Warm places speak for the sign of the output."
+        f"Where a prediction comes from ({'Grad-CAM' if kind == 'grad-cam' else 'linearised'}): "
+        "R reads z, H the attentive view of it. Warm places speak for the sign of the output; an even blue map is empty."
     )
     draw = partial(figures.activation_maps, sheets)
     return Picture("activation-maps", "Activation maps", caption, draw, numbers)
@@ -214,11 +253,16 @@ def _shown(
 
 
 def _concentration(shown: Float[np.ndarray, "n k h w"]) -> dict[str, Any]:
-    """How few places a map needs, mean over the images: H should need fewer than R."""
+    """How few places a map needs, mean over the maps that are not empty: H should need fewer than
+    R. H's are empty where SparseMax gives all weight to one number, which no place can change."""
     found = torch.from_numpy(shown)
+    empty = found.flatten(-2).amax(-1) == 0
     return {
-        "gini": _by_axis(maps.gini(found).mean(0).tolist()),
-        "mass_of_top_tenth": _by_axis(maps.top_share(found).mean(0).tolist()),
+        "empty": _by_axis(empty.double().mean(0).tolist()),
+        "gini": _by_axis(maps.gini(found).where(~empty, np.nan).nanmean(0).tolist()),
+        "mass_of_top_tenth": _by_axis(
+            maps.top_share(found).where(~empty, np.nan).nanmean(0).tolist()
+        ),
     }
 
 
@@ -377,13 +421,14 @@ def fluctuation_of_film(
     find: Finder | None,
     chosen: Sequence[int] = (),
     kind: maps.Kind = "linear",
+    progress: Progress | None = None,
 ) -> Picture:
     """The same of any video file: the face seen longest; where it is not seen lines have gaps.
 
     The film is read once for each run and once more for the chosen frames, so that memory does
     not grow with it.
     """
-    seen = {n: _followed(p, frames(), find) for n, p in predictors.items()}
+    seen = {n: _followed(p, frames(), find, progress) for n, p in predictors.items()}
     first = next(iter(seen.values()))
     course = Course(first.source, first.numbers, {n: s.preds for n, s in seen.items()}, None)
     wanted = sorted(chosen or peaks(course))
@@ -412,12 +457,16 @@ class _Followed(NamedTuple):
     preds: np.ndarray  # (n, 2), NaN where the face is not seen
 
 
-def _followed(predictor: Predictor, frames: Iterable[Frame], find: Finder | None) -> _Followed:
+def _followed(
+    predictor: Predictor, frames: Iterable[Frame], find: Finder | None, progress: Progress | None
+) -> _Followed:
     numbers, faces, source = [], [], ""
     for frame, found in predict_stream(predictor, frames, find=find):
         source = frame.source
         numbers.append(frame.number)
         faces.append({face.track: face for face in found})
+        if progress:
+            progress(len(numbers), 0)
     tracks = [track for found in faces for track in found]
     if not tracks:
         raise ValueError(f"no face was found in {source or 'the video'}; say --faces whole")

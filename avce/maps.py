@@ -23,7 +23,7 @@ from avce.evaluate import evaluating
 from avce.method import Method
 from avce.models import AVModel
 
-Kind = Literal["linear", "gradcam"]
+Kind = Literal["linear", "grad-cam"]
 Head = Literal["regressor", "projection_head"]
 
 
@@ -76,7 +76,7 @@ def axis_maps(
             for k in range(output.shape[1])
         ]
     features, slope = features.detach(), torch.stack(slopes, 1)
-    if kind == "gradcam":
+    if kind == "grad-cam":
         slope = slope.mean((-2, -1), keepdim=True)
     return AxisMaps((features[:, None] * slope).sum(2), output.detach())
 

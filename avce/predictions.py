@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -178,17 +178,21 @@ def facts_of(table: pa.Table) -> dict[str, Any]:
     return json.loads((table.schema.metadata or {}).get(_FACTS, b"{}"))
 
 
+def _below(tables: Sequence[pa.Table]) -> pa.Table:
+    parts = [
+        table.append_column("part", pa.array(np.full(len(table), number, np.int16)))
+        for number, table in enumerate(tables)
+    ]
+    return pa.concat_tables(parts, promote_options="default")
+
+
 def merge_folds(tables: Sequence[pa.Table]) -> pa.Table:
     """The predictions of a k-fold, each sample from the run that did not train on it.
 
     A column `part` says which table a row came from. Raises ValueError when a sample stands in
     two of them: their folds overlap.
     """
-    parts = []
-    for number, table in enumerate(tables):
-        column = pa.array(np.full(len(table), number, np.int16))
-        parts.append(table.append_column("part", column))
-    merged = pa.concat_tables(parts, promote_options="default")
+    merged = _below(tables)
     name = "sample_key" if "sample_key" in merged.column_names else "row"
     keys = merged[name].to_numpy(zero_copy_only=False)
     values, counts = np.unique(keys, return_counts=True)
@@ -198,6 +202,18 @@ def merge_folds(tables: Sequence[pa.Table]) -> pa.Table:
             f"{name} {values[counts > 1][0]}; give each run the fold it did not train on"
         )
     return merged
+
+
+def one_table(tables: Mapping[str, pa.Table], merged: bool = False) -> pa.Table:
+    """The predictions of named runs below each other, `part` saying whose; `merged` as the folds
+    of one run, in which no sample stands twice (ValueError). A table alone stays as it is."""
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    parts = list(tables.values())
+    whole = merge_folds(parts) if merged else _below(parts)
+    names = pa.array(list(tables))
+    at = whole.column_names.index("part")
+    return whole.set_column(at, "part", names.take(whole["part"].combine_chunks()))
 
 
 def aligned(tables: Sequence[pa.Table]) -> list[pa.Table]:

@@ -7,7 +7,8 @@ packed by `avce.packed`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from avce import figures
 from avce.checkpoint import write_aside
+from avce.config import Config
 from avce.gallery import Picture, said, training
 from avce.intervals import CONVENTIONS, Difference, Evaluation, assess, by_group, compare
 from avce.markup import Html, data_uri, facts, grid, joined, section, tag, void
@@ -49,7 +51,7 @@ class Subject:
     setting: Setting | None = None
     data_card: Mapping[str, str] = field(default_factory=dict)
     commands: Sequence[str] = ()
-    pictures: Sequence[Picture] = ()
+    pictures: Iterable[Picture] = ()
     thumbnail: Thumbnail | None = None
     n_thumbnails: int = 400
     classes: Sequence[str] = ()
@@ -497,3 +499,22 @@ def _commands(subject: Subject) -> Section | None:
         return None
     text = tag("pre", "\n".join(subject.commands))
     return Section("commands", "Commands", [tag("p", "What made these numbers, in order:"), text])
+
+
+def commands_of(run: str, known: Mapping[str, Any], split: str) -> list[str]:
+    """What to type for the same run and the same scores, from its run.json."""
+    shards = known.get("shards") or {}
+    folders = [f"--shards {folder}" for folder in shards.get("folders") or []]
+    fold = [f"--fold {shards['fold']}"] if shards.get("fold") is not None else []
+    plain = Config().to_dict()
+    config = known.get("config") or {}
+    changed = [f"--set {name}={_typed(v)}" for name, v in config.items() if plain.get(name) != v]
+    train = " ".join(["accelerate launch cli.py train", f"--run {run}", *folders, *fold, *changed])
+    return [train, f"python cli.py eval {run} --split {split}"]
+
+
+def _typed(value: Any) -> str:
+    """A value as `--set` reads it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return shlex.quote(value if isinstance(value, str) else json.dumps(value))

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from avce.intervals import CLASS_METRICS, METRICS, Evaluation, Interval
+import pyarrow as pa
+
+from avce.intervals import (
+    CLASS_METRICS,
+    METRICS,
+    Evaluation,
+    GroupScores,
+    Interval,
+    by_group,
+    spread_over,
+)
 from avce.metrics import Scores
 from avce.tables import TABLES
 
@@ -173,6 +183,48 @@ def _warnings(published: Sequence[Published], setting: Setting) -> list[str]:
     ]
 
 
+Groups = dict[str, list[GroupScores]]  # column -> scores of each of its values
+
+
+def groups_of(tables: Mapping[str, pa.Table], columns: Sequence[str], convention: str) -> Groups:
+    """Scores per video, subject, fold, ... of every table; ValueError where a column has nulls."""
+    found: Groups = {}
+    for column in columns:
+        for name, table in tables.items():
+            prefix = f"{name}, " if len(tables) > 1 else ""
+            found.setdefault(column, []).extend(
+                group._replace(name=f"{prefix}{group.name}")
+                for group in by_group(table, column, convention)
+            )
+    return found
+
+
+def with_groups(drawn: Board, groups: Groups) -> Board:
+    """The board with a line a group below; how folds differ stands in its notes."""
+    rows, notes = list(drawn.rows), list(drawn.notes)
+    for column, members in groups.items():
+        rows += [_group_row(column, group) for group in members]
+        if column in ("part", "fold") and len(members) > 1:
+            notes.append(f"over {len(members)} folds: {_spread(members)}")
+    if groups:
+        notes.append(
+            "the mean of groups is another number than the score of all; publish the latter"
+        )
+    return Board(drawn.columns, tuple(rows), tuple(notes))
+
+
+def _group_row(column: str, group: GroupScores) -> Row:
+    cells = tuple(Cell(_defined(v)) for values in group.scores.values() for v in values)
+    noun = "fold" if column == "part" else column.removesuffix("_id")
+    return Row(f"{noun} {group.name}", group.n, cells)
+
+
+def _spread(members: Sequence[GroupScores]) -> str:
+    metric = "ccc" if "ccc" in members[0].scores else "accuracy"
+    pairs = [f"{mean:.3f} \u00b1 {spread:.3f}" for mean, spread in spread_over(members, metric)]
+    return f"{_HEADS[metric]} {', '.join(pairs)} (mean and deviation)"
+
+
 # ---------------------------------------------------------------------------- the four formats
 
 
@@ -209,15 +261,25 @@ def _between(cell: Cell) -> str:
     return f"[{cell.interval.low:.3f}, {cell.interval.high:.3f}]" if cell.interval else ""
 
 
-def as_json(evaluations: Sequence[Evaluation], drawn: Board) -> str:
-    """Everything, unrounded, as one JSON object; an undefined score is null."""
+def as_dict(
+    evaluations: Sequence[Evaluation], drawn: Board, groups: Groups | None = None
+) -> dict[str, Any]:
+    """Everything, unrounded, as plain values for JSON; an undefined score is None."""
     printed = [
         {"name": r.name, **dict(zip(drawn.columns, (c.value for c in r.cells), strict=True))}
         for r in drawn.rows
         if r.published
     ]
     runs = [evaluation.as_dict() for evaluation in evaluations]
-    return json.dumps({"runs": runs, "published": printed, "notes": drawn.notes}, indent=1)
+    found: dict[str, Any] = {"runs": runs, "published": printed, "notes": list(drawn.notes)}
+    if groups:
+        found["groups"] = {column: [_plain(g) for g in each] for column, each in groups.items()}
+    return found
+
+
+def _plain(group: GroupScores) -> dict[str, Any]:
+    scores = {metric: [_defined(v) for v in values] for metric, values in group.scores.items()}
+    return {"name": group.name, "n": group.n, **scores}
 
 
 def as_csv(drawn: Board) -> str:

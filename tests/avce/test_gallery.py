@@ -76,7 +76,7 @@ def test_maps_of_r_and_h_come_with_their_checks(two, tmp_path):
 
 
 def test_grad_cam_has_no_completeness(two):
-    numbers = gallery.activation(two[1:], "gradcam", shown=1, checked=3).numbers
+    numbers = gallery.activation(two[1:], "grad-cam", shown=1, checked=3).numbers
     assert "completeness_gap" not in numbers["plain/er (R)"]
 
 

@@ -64,11 +64,11 @@ def test_a_pooled_encoder_gives_cam(image):
 
 def test_the_kinds_agree_where_the_gradient_is_even(image):
     method = lively(replace(SMALL, encoder="resnet18"))
-    exact, mean = axis_maps(method, image).grid, axis_maps(method, image, kind="gradcam").grid
+    exact, mean = axis_maps(method, image).grid, axis_maps(method, image, kind="grad-cam").grid
     torch.testing.assert_close(exact, mean, atol=1e-5, rtol=1e-4)
     method = lively()
     assert not torch.allclose(
-        axis_maps(method, image).grid, axis_maps(method, image, kind="gradcam").grid
+        axis_maps(method, image).grid, axis_maps(method, image, kind="grad-cam").grid
     )
 
 

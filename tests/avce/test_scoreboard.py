@@ -13,7 +13,7 @@ from avce.scoreboard import (
     Published,
     Setting,
     as_csv,
-    as_json,
+    as_dict,
     as_latex,
     as_text,
     board,
@@ -44,7 +44,7 @@ def test_text_marks_the_best_and_says_what_is_not_comparable(evaluations):
 
 def test_json_and_csv_are_unrounded(evaluations):
     drawn = board(evaluations, [PRINTED])
-    runs = json.loads(as_json(evaluations, drawn))["runs"]
+    runs = json.loads(json.dumps(as_dict(evaluations, drawn)))["runs"]
     assert runs[0]["valence"]["ccc"] == evaluations[0].value("ccc")
     lines = list(csv.DictReader(io.StringIO(as_csv(drawn))))
     assert float(lines[1]["CCC A"]) == evaluations[1].value("ccc", 1)

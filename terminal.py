@@ -1,0 +1,181 @@
+"""What reaches the terminal: sentences on stderr, results on stdout, tables and bars.
+
+Ranks other than the first say nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+out = Console()  # results
+err = Console(stderr=True)  # everything else
+
+
+def leads() -> bool:
+    """Whether this is the rank that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def tell(sentence: str) -> None:
+    """A sentence on stderr, from the leading rank alone."""
+    if leads():
+        err.print(sentence, highlight=False, soft_wrap=True)
+
+
+def then(command: str) -> None:
+    """What to type next."""
+    tell(f"next: {command}")
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One object on stdout."""
+    print(json.dumps(value))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table whose first column is words and whose numbers line up on the right."""
+    drawn = Table(title=title, title_justify="left", title_style="bold")
+    drawn.add_column(columns[0])
+    for column in columns[1:]:
+        drawn.add_column(column, justify="right")
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn
+
+
+def print_report(report: Any) -> None:
+    """Of a `shards.Report`: checks not passed, samples per split, what was left out and why."""
+    for check in report.findings.checks:
+        if check["outcome"] != "ok":
+            err.print(f"{check['outcome']}: {check['detail']}", highlight=False, soft_wrap=True)
+    rows = [(split, f"{n:,}") for split, n in report.splits.items()]
+    rows += [(f"left out: {reason}", f"{n:,}") for reason, n in report.findings.skipped.items()]
+    kept = f", {report.reused} of an earlier run" if report.reused else ""
+    title = f"{report.out}: {report.rows:,} samples in {report.shards} shards{kept}"
+    out.print(table(title, ("split", "samples"), rows))
+
+
+def print_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """An index as tables: splits, classes, ranges and the plane of valence and arousal."""
+    out.print(f"[bold]{folder}[/]: {facts['rows']:,} rows in {facts['shards']} shards")
+    out.print(f"digest {facts['digest']}", highlight=False)
+    for kind in ("splits", "datasets", "expressions"):
+        counts = facts[kind]
+        if counts:
+            rows = [(word, f"{n:,}", f"{n / facts['rows']:.1%}") for word, n in counts.items()]
+            out.print(table("", (kind, "rows", "share"), rows))
+    ranges = [
+        (axis, *(f"{facts[axis][key]:.3f}" for key in ("min", "mean", "max", "std")))
+        for axis in ("valence", "arousal")
+        if facts[axis]
+    ]
+    if ranges:
+        out.print(table("", ("axis", "min", "mean", "max", "std"), ranges))
+        out.print(plane(facts["plane"]), highlight=False)
+
+
+def plane(counts: list[list[int]]) -> str:
+    """A histogram of valence (across) and arousal (up) in shades."""
+    shades = " .:-=+*#%@"
+    most = max(max(row) for row in counts) or 1
+    lines = [
+        "".join(2 * shades[min(9, -(-9 * n // most))] for n in row) for row in reversed(counts)
+    ]
+    return "\n".join(["arousal +1", *(f"|{line}|" for line in lines), "valence -1 to +1"])
+
+
+def score_cells(axis: dict[str, Any]) -> list[str]:
+    """Four numbers as text; an undefined one says so."""
+    values = (axis[metric] for metric in ("rmse", "sagr", "pcc", "ccc"))
+    return ["undefined" if value is None else f"{value:.3f}" for value in values]
+
+
+def print_scores(title: str, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
+    """What training brought, from scores as run.json has them."""
+    if "valence" not in after:
+        out.print(table(title, ("", "accuracy"), [("expression", f"{after['accuracy']:.4f}")]))
+        return
+    rows = [
+        (f"{axis}, {when}", *score_cells(scores[axis]))
+        for axis in ("valence", "arousal")
+        for when, scores in (("before", before), ("after", after))
+        if scores
+    ]
+    out.print(table(title, ("", "RMSE", "SAGR", "PCC", "CCC"), rows))
+
+
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[note]}"),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar with rate and ETA on a terminal; nothing in a pipe or on other ranks."""
+    if not (err.is_terminal and leads()):
+        yield None
+        return
+    with Progress(*COLUMNS, console=err) as drawn:
+        task = drawn.add_task(what, total=None, note="")
+
+        def progress(done: int, total: int) -> None:
+            speed = drawn.tasks[0].speed
+            drawn.update(
+                task, completed=done, total=total or None, note=f"{speed:,.0f}/s" if speed else ""
+            )
+
+        yield progress
+
+
+@contextmanager
+def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """The same for records of the training log; in a pipe a line for each evaluation."""
+    if not leads():
+        yield None
+        return
+    with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as drawn:
+        task = drawn.add_task("training", total=None, note="")
+        notes: dict[str, str] = {}
+
+        def progress(record: dict[str, Any]) -> None:
+            if "val" in record:
+                notes["val"] = in_short(record["val"])
+                drawn.console.print(f"step {record['step']}: {notes['val']}", highlight=False)
+            if "losses" in record:
+                notes["loss"] = f"loss {sum(record['losses'].values()):.3f}"
+                notes["rate"] = f"{record['images_per_s']:,.0f} images/s"
+                drawn.update(task, total=record["steps"])
+            drawn.update(task, completed=record["step"], note="  ".join(notes.values()))
+
+        yield progress
+
+
+def in_short(scores: dict[str, Any]) -> str:
+    """Scores in a line."""
+    if "accuracy" in scores:
+        return f"accuracy {scores['accuracy']:.3f}"
+    pairs = ((axis, scores[axis]["ccc"]) for axis in ("valence", "arousal"))
+    return "CCC " + " ".join(
+        f"{axis} {'undefined' if ccc is None else f'{ccc:.3f}'}" for axis, ccc in pairs
+    )
