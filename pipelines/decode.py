@@ -177,8 +177,9 @@ class Graph:
     ) -> Pipeline:
         """A built pipeline that follows the lines of `plans`, each a planned `.idx` of its tar.
 
-        `numbers` yields `inputs` batch by batch; its end is the pipeline's end. The plans may be
-        deleted afterwards. Gives (image, row): row is the int64 that each KEY.row holds.
+        `numbers` yields, batch by batch, the place in the read batch (int32) of each sample of the
+        wanted one, and its `inputs`; its end is the pipeline's end. The plans may be deleted
+        afterwards. Gives (image, row): row is the int64 that each KEY.row holds.
         """
         pipeline = self._pipeline(self.batch_size)
         with pipeline:
@@ -191,7 +192,11 @@ class Graph:
                 pad_last_batch=True,  # without it, epochs after the first are no permutations
                 name="reader",
             )
-            pipeline.set_outputs(self._pixels(encoded, _fed(numbers)), row)
+            places, *fed = fn.external_source(
+                source=numbers, num_outputs=6, batch=True, dtype=[Kind.INT32, *_FED]
+            )
+            encoded, row = (fn.permute_batch(read, indices=places) for read in (encoded, row))
+            pipeline.set_outputs(self._pixels(encoded, fed), row)
         pipeline.build()
         return pipeline
 
@@ -245,7 +250,3 @@ class Graph:
 
 
 _FED = [Kind.FLOAT, Kind.FLOAT, Kind.INT32, Kind.FLOAT, Kind.FLOAT]  # of `inputs`
-
-
-def _fed(source: Iterable[Draw]) -> Sequence[Any]:
-    return fn.external_source(source=source, num_outputs=len(_FED), batch=True, dtype=_FED)

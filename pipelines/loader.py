@@ -265,12 +265,22 @@ class Batches:
             window.result().start()
 
     def _build(self, epoch: int, step: int) -> _Window:
-        """Steps from `step` to the next multiple of the window's length."""
+        """Steps from `step` to the next multiple of the window's length.
+
+        A batch is read tar by tar, which is one plan for each tar in it and not one for each
+        sample, and put in order once read: a plan costs 40 us, a twelfth of decoding an image.
+        """
         span = max(1, WINDOW // self.order.rank_batch)
         stop = min(len(self), (step // span + 1) * span)
         steps = self.order.at(epoch, step, stop - step)
-        numbers = (inputs(self._draws(epoch, p), self.graph.geometry) for p in steps.places)
-        with planned(self.selection.take(steps.positions.ravel())) as (tars, plans):
+        by_tar = np.argsort(self.selection.rows[steps.positions], axis=1)
+        back = np.argsort(by_tar, axis=1).astype(np.int32)
+        read = np.take_along_axis(steps.positions, by_tar, axis=1)
+        numbers = (
+            (found, *inputs(self._draws(epoch, places), self.graph.geometry))
+            for found, places in zip(back, steps.places, strict=True)
+        )
+        with planned(self.selection.take(read.ravel())) as (tars, plans):
             return _Window(steps, self.graph.over_plan(tars, plans, numbers))
 
     def _draws(self, epoch: int, places: np.ndarray) -> Draws:
