@@ -18,7 +18,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, cast
 
@@ -294,7 +294,7 @@ def predict_stream(
     find: Finder | None = None,
     skipped: Skipped | None = None,
     batch_size: int = 64,
-) -> Iterator[tuple[Frame, list[Face]]]:
+) -> Generator[tuple[Frame, list[Face]], None, None]:
     """Every frame in order with its faces, found by `find`; without it each frame is one face.
 
     A frame without a face comes with none, and is told to `skipped`.
@@ -542,10 +542,12 @@ class Summary(NamedTuple):
     frames: int
     faces: int
     seconds: float
+    interrupted: bool = False
 
     def __str__(self) -> str:
         rate = self.frames / max(self.seconds, 1e-9)
-        return f"{self.faces:,} faces in {self.frames:,} frames, {rate:,.1f} frames/s"
+        end = "; interrupted, what was predicted is kept" if self.interrupted else ""
+        return f"{self.faces:,} faces in {self.frames:,} frames, {rate:,.1f} frames/s{end}"
 
 
 def predict_to(
@@ -560,20 +562,25 @@ def predict_to(
 ) -> Summary:
     """Predict `frames` into `sink`; interrupted or failed, what was predicted is kept.
 
-    Raises ValueError when there was not one face.
+    Ctrl-C ends the sources: a camera has no other end. Raises ValueError when there was not one
+    face in all of them.
     """
     start, done, faces_seen = time.perf_counter(), 0, 0
     skipped = skipped or Skipped()
     stream = predict_stream(predictor, frames, find=find, skipped=skipped, batch_size=batch_size)
+    interrupted = False
     try:
         for frame, faces in stream:
             sink.add(frame, faces)
             done, faces_seen = done + 1, faces_seen + len(faces)
             if progress:
                 progress(done, 0)
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
+        stream.close()
         sink.close()
-    if not faces_seen:
+    if not faces_seen and not interrupted:
         why = "; ".join(skipped.lines()) or "there was no picture"
         raise ValueError(f"nothing was predicted: {why}; check the sources, or say --faces whole")
-    return Summary(done, faces_seen, time.perf_counter() - start)
+    return Summary(done, faces_seen, time.perf_counter() - start, interrupted)

@@ -33,6 +33,8 @@ class Chromium:
             inward, outward = os.dup(theirs_in), os.dup(theirs_out)
             os.dup2(inward, 3)
             os.dup2(outward, 4)
+            for number in (3, 4):  # a duplicate that got this number itself would be closed
+                os.set_inheritable(number, True)
 
         self.process = subprocess.Popen(
             [BINARY, *FLAGS, f"--user-data-dir={profile}", "about:blank"],

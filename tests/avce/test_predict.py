@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import signal
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -377,3 +380,25 @@ def test_frames_of_shards(predictor, tmp_path):
     named = ((index.table["sample_key"][row].as_py(), index.read(row)) for row in range(len(index)))
     ((frame, faces),) = predict_stream(predictor, encoded_frames(named, Skipped()))
     assert frame.source == "k" and len(faces) == 1
+
+
+def test_ctrl_c_ends_a_film_and_keeps_what_was_predicted(predictor, tmp_path):
+    """A real interrupt in the midst of an endless source, as of a camera."""
+    seen = threading.Event()
+
+    def camera():
+        for number in itertools.count():
+            if number == 20:
+                seen.set()
+            yield Frame(np.full((64, 64, 3), number % 250, np.uint8), "camera", number, None, None)
+
+    def press():
+        seen.wait()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    path = tmp_path / "said.csv"
+    done = predict_to(sink_for(path, predictor.config), predictor, camera(), batch_size=4)
+    assert done.interrupted
+    assert len(path.read_text().splitlines()) == 1 + done.faces
+    assert "interrupted" in str(done)
