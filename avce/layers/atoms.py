@@ -103,6 +103,8 @@ def _pick(expression: Expression) -> Local:
 
 def column_order(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Reshape (b, *any) to (b, *shape), both read column by column as CVXPY stores them."""
+    if x.ndim == 2 and len(shape) == 1:
+        return x
     turned = x.permute(0, *range(x.ndim - 1, 0, -1)).reshape(x.shape[0], *reversed(shape))
     return turned.permute(0, *range(len(shape), 0, -1))
 

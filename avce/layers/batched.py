@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .kkt import Instance, Local, Point, instance_scale
+from .kkt import Instance, Local, Point
 from .program import Program
 
 _BACKTRACKS = 12
@@ -57,16 +57,11 @@ class _Walk:
         self.count = self.program.sizes[0] + int(self.positive.sum())
 
     def start(self) -> tuple[_State, Local]:
-        instance, (k, m) = self.instance, self.program.sizes
-        blank = {"dtype": torch.float64, "device": instance.device}
-        x = torch.zeros(instance.batch, self.program.size, **blank)
-        # Off the origin, where norms have no slope.
-        x = torch.where(self.positive, 1.0, x + 1e-2 * (not instance.quadratic))
-        lam = torch.ones(instance.batch, k, **blank)
-        point = Point(x, lam, torch.zeros(instance.batch, m, **blank))
+        instance, point = self.instance, self.instance.origin()
+        point = point._replace(lam=torch.ones_like(point.lam))
         local = instance.around(point)
         size = local.slope.abs().amax(1, keepdim=True).clamp(min=1)
-        point = point._replace(lam=lam * size)
+        point = point._replace(lam=point.lam * size)
         guard = torch.where(self.positive, size, 0.0)
         state = _State(point, (-local.g).clamp(min=1), guard)
         return state, instance.around(point)
@@ -79,7 +74,7 @@ class _Walk:
         return total / max(self.count, 1)
 
     def error(self, state: _State, local: Local) -> Tensor:
-        scale = 1 + instance_scale(self.instance)
+        scale = 1 + self.instance.scale
         slope = (local.slope - state.guard) * self._weight(state)
         parts = [slope, local.g + state.slack, local.h]
         worst = [part.abs().amax(1) for part in parts if part.shape[1]]
@@ -158,7 +153,7 @@ class _Walk:
         x, lam, _ = state.point
         weight = lam / state.slack
         room = torch.where(self.positive, x, 1.0)
-        reduce = _diagonal if self._is_diagonal() else _full
+        reduce = _diagonal if self.program.simple else _full
         solve = reduce(self.instance, local, weight, state.guard / room)
         gap = local.g + state.slack
 
@@ -174,9 +169,6 @@ class _Walk:
             return _State(Point(dx, dlam, dnu), -gap - moved, dguard)
 
         return direction
-
-    def _is_diagonal(self) -> bool:
-        return self.program.diagonal and self.program.bounds is not None
 
     def _push(self, local: Local, dx: Tensor) -> Tensor:
         """jacobian dx, (b, inequalities)."""

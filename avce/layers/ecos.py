@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import repeat
 
 import cvxpy as cp
@@ -20,7 +21,7 @@ from cvxpy.expressions.expression import Expression
 from scipy import sparse
 
 from .atoms import column_order
-from .interrupts import EcosFlag, interrupts_kept
+from .interrupts import EcosFlag, interrupted_before, interrupts_kept
 from .kkt import Instance, Point
 from .program import Program
 
@@ -180,11 +181,16 @@ class Ecos:
 
         with interrupts_kept():
             flag = EcosFlag()
-            with ThreadPoolExecutor(self.threads) as pool:
-                list(pool.map(work, range(self.threads)))
+            with _counter() as over, ThreadPoolExecutor(self.threads) as pool:
+                works = [pool.submit(work, start) for start in range(self.threads)]
+                for each in works:
+                    each.add_done_callback(lambda _: os.eventfd_write(over, 1))
+                _halt_on_interrupt(over, len(works), halt)
             stopped = halt.is_set() or flag.raised()
         if stopped:
             raise KeyboardInterrupt
+        for each in works:
+            each.result()  # raises what a worker raised
         return answers
 
     def _unpack(self, instance: Instance, answers: list[dict]) -> tuple[Point, list[str]]:
@@ -195,6 +201,27 @@ class Ecos:
         split = self.program.sizes[0]
         verdicts = [_VERDICT.get(a["info"]["exitFlag"], FAILED) for a in answers]
         return Point(x, dual[:, :split], dual[:, split:]), verdicts
+
+
+@contextmanager
+def _counter() -> Iterator[int]:
+    """A descriptor that can be read once it has been written to."""
+    descriptor = os.eventfd(0)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _halt_on_interrupt(over: int, workers: int, halt: threading.Event) -> None:
+    """Wait until all workers have counted themselves off, or tell them to stop."""
+    finished = 0
+    try:
+        while finished < workers and not interrupted_before(over):
+            finished += os.eventfd_read(over)
+    finally:
+        if finished < workers:
+            halt.set()
 
 
 def _repeated(constraints: _Constraints, theta: np.ndarray) -> tuple[Iterable, Iterable]:

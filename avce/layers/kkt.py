@@ -19,6 +19,7 @@ from .program import Program
 
 _LOG2E = 1.4426950408889634
 TINY = 1e-300  # what a positive entry is kept above: its logarithm must exist
+_HUGE = 1e300
 TIE = 1e-12  # a constraint this close to its bound counts as active, as in the closed form
 
 
@@ -74,6 +75,9 @@ class Instance:
             program.plane is None or 0,
         )
         self._fix_offsets()
+        # How large the numbers are that a row was given, (b,).
+        self.scale = torch.stack([t.reshape(self.batch, -1).abs().amax(1) for t in self.theta])
+        self.scale = self.scale.amax(0)
 
     def _fix_offsets(self) -> None:
         """What the affine parts are at zero, so that a later point costs one product."""
@@ -81,29 +85,42 @@ class Instance:
             self.program,
             torch.zeros(self.batch, self.program.size, dtype=torch.float64, device=self.device),
         )
-        if program.hessian is not None:
-            with torch.enable_grad():
-                x = zero.clone().requires_grad_()
-                self.linear = _gradient(program.objective(x, self.theta), x)
+        function = program.straight_part if program.hessian is None else program.objective
+        with torch.enable_grad():
+            x = zero.clone().requires_grad_()
+            self.linear = _gradient(function(x, self.theta), x)
         if program.jacobian is not None:
             self.g0 = program.inequalities(zero, self.theta)
         if program.plane is not None:
             self.h0 = program.equalities(zero, self.theta)
+        self.sums = program.one_signed is not None and bool(program.one_signed.any())
+
+    def origin(self) -> Point:
+        """A point to start from when nothing is known; off zero where norms have no slope."""
+        (k, m), positive = self.program.sizes, self.program.positive
+        blank = {"dtype": torch.float64, "device": self.device}
+        x = torch.zeros(self.batch, self.program.size, **blank) + 1e-2 * (not self.quadratic)
+        x = torch.where(positive, 1.0, x)
+        return Point(x, x.new_zeros(self.batch, k), x.new_zeros(self.batch, m))
 
     def rows(self, chosen: Tensor) -> Instance:
         return Instance(self.program, [t[chosen] for t in self.theta])
 
-    def around(self, point: Point, curvature: bool = True) -> Local:
-        """Everything one Newton step needs."""
+    def inequalities(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """g and its Jacobian."""
+        return self._constraints(x, self.program.jacobian, "g0", self.program.inequalities)
+
+    def around(self, point: Point, inequalities: tuple[Tensor, Tensor] | None = None) -> Local:
+        """Everything one Newton step needs; g and its Jacobian are taken over where known."""
         program, (x, lam, nu) = self.program, point
-        g, jacobian = self._constraints(x, program.jacobian, "g0", program.inequalities)
+        g, jacobian = inequalities or self.inequalities(x)
         h, plane = self._constraints(x, program.plane, "h0", program.equalities)
         if program.hessian is not None:
             hessian = program.hessian[None]
             slope = x * hessian if program.diagonal else x @ hessian[0]
-            slope = slope + self.linear
         else:
-            slope, hessian = self._curved(point, curvature)
+            slope, hessian = self._curved(point)
+        slope = slope + self.linear
         if program.jacobian is not None:
             slope = slope + self.pull_inequalities(lam, jacobian)
         if program.plane is not None:
@@ -120,19 +137,17 @@ class Instance:
             value = function(x, self.theta)
             return value.detach(), _jacobian(value, x)
 
-    def _curved(self, point: Point, curvature: bool) -> tuple[Tensor, Tensor]:
-        """Gradient and Hessian of the Lagrangian less the terms whose Jacobian is constant."""
+    def _curved(self, point: Point) -> tuple[Tensor, Tensor]:
+        """Gradient and Hessian of the Lagrangian less the terms whose gradient is constant."""
         program, (x, lam, nu) = self.program, point
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            total = program.objective(x, self.theta)
+            total = program.curved_part(x, self.theta)
             if program.jacobian is None:
                 total = total + (lam * program.inequalities(x, self.theta)).sum(1)
             if program.plane is None:
                 total = total + (nu * program.equalities(x, self.theta)).sum(1)
-            slope = _gradient(total, x, graph=curvature)
-            if not curvature:
-                return slope, x
+            slope = _gradient(total, x, graph=True)
             second = _gradient(slope, x) if program.diagonal else _jacobian(slope, x)
         return slope.detach(), second
 
@@ -164,10 +179,8 @@ def solve_active(
     [ A    0      0   ] [nu ]   [r3]
     """
     program = instance.program
-    if program.diagonal and program.bounds is not None:
-        free_hessian = local.hessian > 0
-        if free_hessian.all():
-            return _solve_bounds(instance, local, active, r1, r2, r3)
+    if program.simple and bool((local.hessian > 0).all()):
+        return _solve_bounds(instance, local, active, r1, r2, r3)
     return _solve_dense(instance, local, active, r1, r2, r3)
 
 
@@ -259,12 +272,10 @@ def polish(instance: Instance, point: Point, steps: int = 10) -> tuple[Point, Te
 
 def _settle(instance: Instance, point: Point) -> tuple[Local, Tensor, Point]:
     """Drop the multipliers of inactive constraints and look around."""
-    g, _ = instance._constraints(
-        point.x, instance.program.jacobian, "g0", instance.program.inequalities
-    )
-    active = point.lam + g > 0
+    bent = instance.inequalities(point.x)
+    active = point.lam + bent[0] > 0
     point = point._replace(lam=torch.where(active, point.lam, 0.0))
-    return instance.around(point), active, point
+    return instance.around(point, bent), active, point
 
 
 def _relative_error(instance: Instance, local: Local, point: Point, active: Tensor) -> Tensor:
@@ -274,14 +285,7 @@ def _relative_error(instance: Instance, local: Local, point: Point, active: Tens
     forces = _largest(point.lam.abs()) + _largest(point.nu.abs())
     lengths = 1 + point.x.abs().amax(1)
     error = torch.maximum(_largest(kept), _largest(local.h.abs())) / lengths
-    return torch.maximum(slope / (1 + forces + instance_scale(instance)), error)
-
-
-def instance_scale(instance: Instance) -> Tensor:
-    """How large the numbers are that a row was given, (b,)."""
-    return torch.stack([t.reshape(instance.batch, -1).abs().amax(1) for t in instance.theta]).amax(
-        0
-    )
+    return torch.maximum(slope / (1 + forces + instance.scale), error)
 
 
 def _largest(values: Tensor) -> Tensor:
@@ -289,8 +293,24 @@ def _largest(values: Tensor) -> Tensor:
 
 
 def _newton(instance: Instance, local: Local, active: Tensor, point: Point) -> Point:
-    step = solve_active(instance, local, active, -local.slope, -local.g, -local.h)
+    missing = _missing(instance, local.h)
+    step = solve_active(instance, local, active, -local.slope, -local.g, missing)
     return Point(move(instance, point.x, step.x), point.lam + step.lam, point.nu + step.nu)
+
+
+def _missing(instance: Instance, h: Tensor) -> Tensor:
+    """What the equalities ask of a step: -h, but s log(b / s) where s = b sums positive terms.
+
+    Both agree to first order. In logs an entropy's conditions are linear in log x, so that Newton
+    arrives from anywhere; the plain sum takes a step for each factor of e.
+    """
+    summed = instance.program.one_signed
+    if not instance.sums or summed is None:
+        return -h
+    total = -instance.h0
+    ratio = 1 + h / total
+    known = summed & (ratio > 0) & ratio.isfinite()
+    return torch.where(known, -total * ratio * torch.where(known, ratio, 1.0).log(), -h)
 
 
 def move(instance: Instance, x: Tensor, step: Tensor) -> Tensor:
@@ -298,8 +318,8 @@ def move(instance: Instance, x: Tensor, step: Tensor) -> Tensor:
     if not instance.program.positive.any():
         return x + step
     # exp2, as torch's exp splits over threads from 2,048 numbers on.
-    factor = ((step / x).clamp(-700, 3) * _LOG2E).exp2()
-    grown = (x * factor).clamp(min=TINY)
+    factor = ((step / x).clamp(-700, 700) * _LOG2E).exp2()
+    grown = (x * factor).clamp(TINY, _HUGE)
     return torch.where(instance.program.positive, grown, x + step)
 
 

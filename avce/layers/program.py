@@ -187,6 +187,8 @@ class Program:
     size: int
     problem: cp.Problem
     f: Callable
+    curved: Callable  # the terms of f that are not affine in the variables
+    straight: Callable  # the others
     g: list[Callable]
     h: list[Callable]
     positive: Tensor  # (size,) bool: entries that the functions keep above zero
@@ -195,8 +197,14 @@ class Program:
     jacobian: Tensor | None = None  # (inequalities, size)
     plane: Tensor | None = None  # (equalities, size)
     bounds: Bounds | None = None
+    one_signed: Tensor | None = None  # (equalities,) bool: rows of `plane` that sum positive terms
     sizes: tuple[int, int] = (0, 0)  # numbers of inequalities and equalities
     copies: dict[torch.device, Program] = field(default_factory=dict)
+
+    @property
+    def simple(self) -> bool:
+        """Whether a Newton step takes O(size), by a diagonal Hessian and bounds alone."""
+        return self.diagonal and self.bounds is not None
 
     def values(self, x: Tensor, theta: Sequence[Tensor]) -> dict[int, Tensor]:
         found = {
@@ -207,7 +215,18 @@ class Program:
 
     def objective(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
         """(b,)"""
-        return self.f(self.values(x, theta)).reshape(-1).expand(x.shape[0])
+        return self._number(self.f, x, theta)
+
+    def curved_part(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
+        """(b,): the objective less `straight_part`, whose gradient no point changes."""
+        return self._number(self.curved, x, theta)
+
+    def straight_part(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
+        """(b,)"""
+        return self._number(self.straight, x, theta)
+
+    def _number(self, function: Callable, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
+        return function(self.values(x, theta)).reshape(-1).expand(x.shape[0])
 
     def inequalities(self, x: Tensor, theta: Sequence[Tensor]) -> Tensor:
         """(b, inequalities)"""
@@ -230,7 +249,7 @@ class Program:
         if self.positive.device == device:
             return self
         if device not in self.copies:
-            fixed = ("positive", "hessian", "jacobian", "plane")
+            fixed = ("positive", "hessian", "jacobian", "plane", "one_signed")
             moved = {k: v.to(device) for k in fixed if (v := getattr(self, k)) is not None}
             bounds = self.bounds and self.bounds.to(device)
             self.copies[device] = Program(**{**vars(self), **moved, "bounds": bounds, "copies": {}})
@@ -259,6 +278,8 @@ def build(declared: Declaration) -> Program:
         size=size,
         problem=_problem(objective, inequalities, equalities),
         f=translate(objective),
+        curved=_total([term for term in _terms(objective) if not term.is_affine()]),
+        straight=_total([term for term in _terms(objective) if term.is_affine()]),
         g=[translate(g) for g in inequalities],
         h=[translate(h) for h in equalities],
         positive=_positive(columns, size, lift.positive),
@@ -267,6 +288,17 @@ def build(declared: Declaration) -> Program:
     )
     _fix_constants(program, objective, inequalities, equalities)
     return program
+
+
+def _terms(expression: Expression) -> list[Expression]:
+    return expression.args if type(expression).__name__ == "AddExpression" else [expression]
+
+
+def _total(terms: list[Expression]) -> Callable:
+    total = terms[0] if terms else cp.Constant(0)
+    for term in terms[1:]:
+        total = total + term
+    return translate(total)
 
 
 def _of_attributes(variable: cp.Variable, lift: Lift) -> list[Expression]:
@@ -322,7 +354,14 @@ def _fix_constants(
         jacobian = torch.func.jacrev(lambda y: program.inequalities(y, theta)[0])(x)[:, 0]
         program.jacobian, program.bounds = jacobian, _bounds(jacobian)
     if all(has_constant_jacobian(part) for part in h):
-        program.plane = torch.func.jacrev(lambda y: program.equalities(y, theta)[0])(x)[:, 0]
+        plane = torch.func.jacrev(lambda y: program.equalities(y, theta)[0])(x)[:, 0]
+        program.plane, program.one_signed = plane, _one_signed(plane, program.positive)
+
+
+def _one_signed(plane: Tensor, positive: Tensor) -> Tensor:
+    """Which rows sum positive entries with coefficients of one sign."""
+    held = (plane[:, ~positive] == 0).all(1)
+    return held & ((plane >= 0).all(1) | (plane <= 0).all(1))
 
 
 def _bounds(jacobian: Tensor) -> Bounds | None:

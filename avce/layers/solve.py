@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,11 @@ from .program import Program
 
 _ACCEPTED = 1e-9  # relative KKT residual; a polished row is near 1e-15
 _ROUGH = 1e-4
+_ROUGH_SIMPLE = 1e-2  # where Newton comes from far at O(size) a step
 _TIGHT = 1e-9
+_NEWTON_STEPS = 16  # the simplex maps need 2 to 10, up to 512 entries
+
+Attempt = Callable[[Instance, float], tuple[Point, Tensor, list[str]]]
 
 
 class Solver:
@@ -37,9 +43,7 @@ class Solver:
         The walk over the batch comes first or last, ECOS the other way round, so that the few rows
         one of them cannot do go to the other.
         """
-        attempts = [(self._by_ecos, _ROUGH), (self._by_ecos, _TIGHT), (self._by_walk, _TIGHT)]
-        if self.engine == "batched":
-            attempts = [(self._by_walk, _ROUGH), (self._by_walk, _TIGHT), (self._by_ecos, _TIGHT)]
+        attempts = self._attempts()
         point, bad, verdicts = attempts[0][0](instance, attempts[0][1])
         for attempt, tolerance in attempts[1:]:
             rows = bad.nonzero()[:, 0]
@@ -55,6 +59,13 @@ class Solver:
             verdicts[row] = SOLVED if not wrong else verdicts[row].replace(SOLVED, FAILED)
         return point, verdicts
 
+    def _attempts(self) -> list[tuple[Attempt, float]]:
+        if self.engine == "batched":
+            walks = [(self._by_walk, _ROUGH), (self._by_walk, _TIGHT), (self._by_ecos, _TIGHT)]
+            return [(self._by_newton, _TIGHT), *walks] if self.program.simple else walks
+        rough = _ROUGH_SIMPLE if self.program.simple else _ROUGH
+        return [(self._by_ecos, rough), (self._by_ecos, _TIGHT), (self._by_walk, _TIGHT)]
+
     def check(self, theta: list[Tensor]) -> Tensor:
         """ECOS's own answer, polished, for rows that another route has solved."""
         return self._by_ecos(Instance(self.program, theta), _TIGHT)[0].x
@@ -64,6 +75,11 @@ class Solver:
         above = rough.x.clamp(min=1e-12)
         rough = rough._replace(x=torch.where(instance.program.positive, above, rough.x))
         return *_polished(instance, rough), verdicts
+
+    def _by_newton(self, instance: Instance, _: float) -> tuple[Point, Tensor, list[str]]:
+        """No engine: where a Newton step costs next to nothing, it may well arrive alone."""
+        point, error = polish(instance, instance.origin(), _NEWTON_STEPS)
+        return point, ~(error <= _ACCEPTED), [FAILED] * instance.batch
 
     def _by_walk(self, instance: Instance, tolerance: float) -> tuple[Point, Tensor, list[str]]:
         rough = self.batched.solve(instance, tolerance)
