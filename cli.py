@@ -9,13 +9,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
+from options import (
+    FacesOption,
+    FoldOption,
+    Form,
+    JsonOption,
+    Level,
+    MapsOption,
+    RunOption,
+    RunsArgument,
+    SettingsOption,
+    SplitOption,
+    WhereOption,
+    Which,
+    WhichOption,
+    fraction,
+    numbers_in,
+    one_of,
+    reader_options,
+)
 from terminal import (
     bar,
     err,
@@ -50,38 +68,21 @@ app = typer.Typer(
 RAW, SHARDS, RUNS = Path("data/raw"), Path("data/shards"), Path("runs")
 COLUMN_OF = {"video": "video_id", "subject": "subject_id"}
 
-Level = Literal["easy", "normal", "hard"]
-Which = Literal["best", "last"]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-SettingsOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Set a field of the recipe; repeatable."),
-]
-Form = Literal["text", "csv", "latex"]
-RunsArgument = Annotated[
-    list[Path] | None, typer.Argument(metavar="RUN...", help="Default: the latest under runs/.")
-]
-RunOption = Annotated[Path | None, typer.Option(help="Default: the latest under runs/.")]
+
+def here(address: str) -> Path:
+    """A shard folder on this disk: the one named, or the copy of the one in a bucket."""
+    if "://" not in address:
+        return Path(address)
+    from pipelines import cached
+
+    with bar(f"fetching {address}") as progress:
+        return cached(address, progress)
+
+
 ShardsOption = Annotated[
-    list[Path] | None, typer.Option(help="Shard folder; repeatable. Default: the run's own.")
+    list[Path] | None,
+    typer.Option(parser=here, help="Shard folder or s3://...; repeatable. Default: the run's own."),
 ]
-SplitOption = Annotated[str, typer.Option(help="train, val or test.")]
-FoldOption = Annotated[
-    int | None,
-    typer.Option(help="This fold instead of a split. Default: the one the run held out."),
-]
-WhereOption = Annotated[
-    str | None,
-    typer.Option(metavar="CONDITION", help="Only such rows: \"valence > 0 and split == 'val'\"."),
-]
-MapsOption = Annotated[
-    Literal["linear", "grad-cam"], typer.Option(help="Which activation maps are drawn.")
-]
-FacesOption = Annotated[
-    Literal["detect", "whole"] | None,
-    typer.Option(help="Find faces, or take each picture as one."),
-]
-WhichOption = Annotated[Which, typer.Option(help="The best weights or the last.")]
 
 
 # ------------------------------------------------------------------------------------ data
@@ -241,7 +242,10 @@ def inspect(
 def train(
     shards: Annotated[
         list[Path] | None,
-        typer.Option(help="Shard folder; repeatable. Default data/shards/affectnet."),
+        typer.Option(
+            parser=here,
+            help="Shard folder or s3://...; repeatable. Default data/shards/affectnet.",
+        ),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Default runs/RECIPE-TIME.")] = None,
     recipe: Annotated[str, typer.Option(help="A row of the paper's tables, or demo.")] = "paper",
@@ -508,7 +512,8 @@ def export(
     """Write the model alone, with a card that says what it may be used for."""
     from avce.export import export as write
 
-    for path in write(run or latest(), to, form, which):
+    folder = run or latest()
+    for path in write(folder, to, form, which, sure_scores(folder, which)):
         tell(f"wrote {path}")
 
 
@@ -602,11 +607,12 @@ def import_weights(
 )
 def bench(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="layers, step, feed or shard")],
+    name: Annotated[str, typer.Argument(help="layers, step, feed, shard, report or predict")],
 ) -> None:
     """Run a benchmark, ours beside its baselines, and print its table; --quick for a glance."""
-    one_of(name, ["layers", "step", "feed", "shard"], "benchmark")
-    script = Path(__file__).parent / "benchmarks" / f"{name}.py"
+    folder = Path(__file__).parent / "benchmarks"
+    one_of(name, sorted(script.stem for script in folder.glob("*.py")), "benchmark")
+    script = folder / f"{name}.py"
     sys.exit(subprocess.run([sys.executable, str(script), *context.args]).returncode)
 
 
@@ -810,6 +816,18 @@ def pictures(sources: Sequence[str], skipped: Any) -> tuple[Any, bool]:
     return encoded_frames(stored, skipped), True
 
 
+def sure_scores(run: Path, which: Which) -> dict[str, Any] | None:
+    """A run's scores with intervals on what it held out; None where its shards are not here."""
+    from avce.intervals import assess
+    from avce.runs import read_facts
+
+    folders = (read_facts(run).get("shards") or {}).get("folders") or []
+    if not folders or not all((Path(folder) / "labels.arrow").is_file() for folder in folders):
+        tell("the run's shards are not here: the card has its scores without intervals")
+        return None
+    return assess(look(run, Choice(which=which)).table, str(run)).as_dict()
+
+
 def room_checks(room: str, *about: Any) -> list[tuple[str, str, str, str]]:
     """What a room says of itself; one that cannot be imported is a finding, not the end."""
     try:
@@ -831,52 +849,9 @@ def stamp() -> str:
     return datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-# ------------------------------------------------------------------------------------ parsing
-
-
-def one_of(name: str, known: Sequence[str] | dict[str, Any], kind: str) -> str:
-    """`name`, if it is known; wrong usage otherwise."""
-    if name not in known:
-        raise typer.BadParameter(f"there is no {kind} {name!r}; choose {', '.join(known)}")
-    return name
-
-
 def folder_of(name: str) -> Path:
     """A shard folder by its path, or by its name under data/shards."""
     return Path(name) if Path(name).is_dir() else SHARDS / name
-
-
-def fraction(text: str | None) -> tuple[int, int] | None:
-    """ "3/8" as (3, 8)."""
-    if text is None:
-        return None
-    number, slash, total = text.partition("/")
-    if not (slash and number.isdigit() and total.isdigit()):
-        raise typer.BadParameter(f"--part {text!r}: write I/N, the first part of eight is 0/8")
-    return int(number), int(total)
-
-
-def numbers_in(text: str | None) -> list[int]:
-    """ "313,1350" as [313, 1350]."""
-    parts = text.split(",") if text else []
-    if not all(part.strip().isdigit() for part in parts):
-        raise typer.BadParameter(f"--frames {text!r}: write whole numbers such as 313,1350")
-    return [int(part) for part in parts]
-
-
-def reader_options(
-    reader: Callable[..., Any], options: Sequence[str], allow_count: bool
-) -> dict[str, Any]:
-    """NAME=VALUE pairs that the reader knows, as values: true, false, whole numbers, else text."""
-    known = list(signature(reader).parameters)[2:]  # after the root and the findings
-    values: dict[str, Any] = {"allow_count": True} if allow_count else {}
-    for option in options:
-        name, equals, text = option.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"--option {option!r}: write NAME=VALUE")
-        plain = {"true": True, "false": False}.get(text.lower(), text)
-        values[one_of(name, known, "option")] = int(text) if text.isdigit() else plain
-    return values
 
 
 # ------------------------------------------------------------------------------------ the way in

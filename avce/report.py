@@ -24,6 +24,7 @@ from avce.checkpoint import write_aside
 from avce.config import Config
 from avce.gallery import Picture, said, training
 from avce.intervals import CONVENTIONS, Difference, Evaluation, assess, by_group, compare
+from avce.journal import flat_numbers
 from avce.markup import Html, data_uri, facts, grid, joined, section, tag, void
 from avce.metrics import ClassScores, Scores
 from avce.packed import Shelf, Thumbnail, in_order, shelf_of, store_of, videos_of
@@ -432,9 +433,19 @@ def _picture(picture: Picture) -> Html:
     shown = tag(
         "picture",
         void("source", srcset=dark, media="(prefers-color-scheme: dark)"),
-        void("img", src=light, alt=picture.title, loading="lazy"),
+        void("img", src=light, alt=picture.title, decoding="async"),
     )
-    return tag("figure", tag("h3", picture.title), shown, tag("figcaption", picture.caption))
+    caption = tag("figcaption", picture.caption)
+    return tag("figure", tag("h3", picture.title), shown, caption, _measured(picture))
+
+
+def _measured(picture: Picture) -> Html | None:
+    """The numbers behind a figure, folded away."""
+    found = flat_numbers(dict(picture.numbers))
+    if not found:
+        return None
+    rows = [[name.replace("/", ", "), f"{value:.4g}"] for name, value in found.items()]
+    return tag("details", tag("summary", "In numbers"), grid(["", ""], rows))
 
 
 # ---------------------------------------------------------------------------- cards
