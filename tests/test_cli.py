@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cli
+from avce.checkpoint import as_safetensors, read_safetensors
+from avce.footage import Film
+from avce.predictions import read_predictions
+from shards.image import encode_jpeg
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--set=image_size=64", "--set=batch_size=16", "--set=log_every=2", "--epochs=1"]
@@ -94,6 +101,136 @@ def test_a_model_predicts_shards_and_leaves_the_house(place, type_in, monkeypatc
         "model.safetensors",
         "MODEL_CARD.md",
     }
+    assert "95 % bootstrap intervals" in (place / "model/MODEL_CARD.md").read_text()
+
+
+def test_eval_scores_a_selection_and_its_groups(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    where = ("--where", "valence > 0 or arousal > 0", "--by", "expression")
+    code, out, err = type_in("eval", "runs/first", *where, "--json")
+    found = json.loads(out)
+    assert code == 0, err
+    assert sum(group["n"] for group in found["groups"]["expression"]) == found["n"]
+    assert any("part of the split" in note for note in found["notes"])
+    code, out, _ = type_in("eval", "runs/first", *where, "--format", "csv")
+    assert code == 0
+    assert "expression 0" in out and out.splitlines()[0].startswith("run,n,published")
+
+
+def test_eval_puts_runs_side_by_side_and_saves_what_they_said(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    if not (place / "runs/second").exists():
+        shutil.copytree("runs/first", "runs/second")
+    code, out, err = type_in("eval", "runs/first", "runs/second", "--save", "both.arrow")
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines() if "runs/" in line][:2] == [
+        "runs/first",
+        "runs/second",
+    ]
+    assert set(read_predictions("both.arrow")["part"].to_pylist()) == {"runs/first", "runs/second"}
+    code, _, err = type_in("eval", "runs/first", "runs/second", "--merge")
+    assert code == 1
+    assert "more than one fold" in err
+
+
+def test_figures_are_pictures_and_numbers(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    kinds = [f"--only={kind}" for kind in ("training", "plane", "maps", "tsne")]
+    code, out, err = type_in("figures", "runs/first", *kinds, "--json")
+    assert code == 0, err
+    found = json.loads(out)["figures"]
+    assert set(found) == {
+        "training", "plane-first", "calibration", "activation-maps", "tsne-first",
+    }  # fmt: skip
+    assert all(Path(file).stat().st_size for each in found.values() for file in each["files"])
+    assert "deletion_won" in found["activation-maps"]["numbers"]["first (R)"]
+    code, _, err = type_in("figures", "runs/first", "--only=video", "--video", "001")
+    assert code == 1
+    assert "holds no video" in err
+
+
+def test_a_video_file_is_drawn_without_shards(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    film = Film(Path("film.mp4"), Fraction(10))
+    for number in range(8):
+        film.add(np.full((72, 72, 3), 30 * number, np.uint8))
+    film.close()
+    drawn = ("figures", "runs/first", "--only=video", "--video=film.mp4", "--faces=whole")
+    code, out, err = type_in(*drawn, "--frames=2,5", "--out=drawn", "--json")
+    assert code == 0, err
+    assert set(json.loads(out)["figures"]) == {"video-film"}
+    assert Path("drawn/video-film.svg").is_file()
+
+
+def test_constant_predictions_have_no_ccc_and_it_is_said(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    shutil.copytree("runs/first", "runs/constant", dirs_exist_ok=True)
+    weights = read_safetensors(Path("runs/constant/best.safetensors"))
+    weights["model.regressor.fc2.weight"].zero_()
+    Path("runs/constant/best.safetensors").write_bytes(as_safetensors(weights))
+    code, out, err = type_in("eval", "runs/constant")
+    assert code == 0, err
+    assert "CCC and PCC of valence are undefined" in out
+    code, out, _ = type_in("eval", "runs/constant", "--json")
+    assert json.loads(out)["valence"]["ccc"] is None
+    os.utime("runs/first/run.json")  # the latest run again
+
+
+def test_shards_of_another_data_set_are_refused(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    assert type_in("cartoon", "raf-db", "--n", "24")[0] == 0
+    assert type_in("shard", "raf-db", "--size", "48", "--allow-count")[0] == 0
+    code, _, err = type_in("eval", "runs/first", "--shards", "data/shards/raf-db")
+    assert code == 1
+    assert "no row meets" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "sentence"),
+    [
+        ("empty", 1, "holds no image or video"),
+        ("text.jpg", 1, "not an image: 1, such as text.jpg"),
+        ("mixed", 0, "not an image: 1, such as mixed/text.jpg"),
+        ("torn", 0, "cut off or damaged"),
+        ("nowhere.png", 1, "nowhere.png does not exist"),
+    ],
+)
+def test_bad_pictures_cost_a_sentence(source, code, sentence, place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    for folder in ("empty", "mixed", "torn"):
+        Path(folder).mkdir(exist_ok=True)
+    for name in ("text.jpg", "mixed/text.jpg"):
+        Path(name).write_text("I am no picture")
+    picture = encode_jpeg(np.random.default_rng(0).integers(0, 256, (72, 72, 3), np.uint8))
+    Path("mixed/face.jpg").write_bytes(picture)
+    Path("torn/face.jpg").write_bytes(picture[: len(picture) // 2])
+    Path("torn/whole.jpg").write_bytes(picture)
+    wanted = ("predict", source, "--faces=whole", "--run=runs/first", "--out=said.csv")
+    found, _, err = type_in(*wanted)
+    assert found == code, err
+    assert sentence in " ".join(err.split())
+    if not code:
+        assert len(Path("said.csv").read_text().splitlines()) == 2
+
+
+def test_a_run_without_a_checkpoint_is_one_sentence(place, type_in, monkeypatch, tmp_path):
+    monkeypatch.chdir(place)
+    shutil.copy("runs/first/run.json", tmp_path)
+    for command in ("eval", "figures", "report"):
+        code, out, err = type_in(command, tmp_path)
+        assert (code, out) == (1, "")
+        assert "best.safetensors" in "".join(err.split())
+
+
+def test_the_doctor_works_without_dali(type_in, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "pipelines.health", None)
+    code, out, _ = type_in("doctor", "--json")
+    found = {check["what"]: check for check in json.loads(out)["checks"]}
+    assert code == 1
+    assert found["pipelines"]["outcome"] == "fail"
+    assert "just setup" in found["pipelines"]["what to do"]
+    assert "torch" in found
 
 
 def test_the_doctor_finds_this_machine_fit(type_in, monkeypatch, tmp_path):
@@ -140,6 +277,12 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
         (["train", "--set", "lr=fast"], 2, "a number"),
         (["eval"], 1, "holds no run"),
         (["eval", "--run", "nowhere"], 1, "not a run"),
+        (["eval", "--where", "mood > 1"], 1, "holds no run"),
+        (["figures", "--only", "faces"], 2, "training, plane, maps, tsne, video"),
+        (["figures", "--frames", "x"], 2, "313,1350"),
+        (["figures", "nowhere"], 1, "not a run"),
+        (["report", "nowhere"], 1, "not a run"),
+        (["bench", "speed"], 2, "there is no benchmark"),
         (["table", "9"], 2, "less than or equal to 5"),
         (["import", "released", "no.t7", "none.t7"], 1, "no.t7"),
     ],
