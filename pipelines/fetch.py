@@ -1,4 +1,4 @@
-"""`fetch`: shards of a bucket into a local folder, once, each tar checked against its index.
+"""`fetch`, `cached`: shards of a bucket on a local disk, once, each tar checked by its index.
 
 A shuffled epoch reads single images from everywhere. Asked of an object store that is one request
 per image; a whole tar is one request per thousand. So remote shards are copied first and trained
@@ -7,6 +7,7 @@ on locally.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable
@@ -16,6 +17,21 @@ from typing import Any
 from shards import LabelIndex
 
 LABELS = "labels.arrow"
+
+
+def cached(url: str, progress: Callable[[int, int], None] | None = None) -> Path:
+    """The shards at `url` under ~/.cache/avce (or $XDG_CACHE_HOME/avce), fetched where missing.
+
+    The ranks of a machine may all ask: one copies, the others wait and find it done.
+    Raises what `fetch` raises.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    scheme, _, rest = url.partition("://")
+    folder = Path(caches) / "avce" / scheme / rest.strip("/")
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however it ends
+        return fetch(url, folder, progress)
 
 
 def fetch(

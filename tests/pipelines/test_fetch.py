@@ -1,13 +1,19 @@
-"""Remote shards come once, whole and checked; fsspec's memory store stands for the bucket."""
+"""Remote shards come once, whole and checked; fsspec's memory store stands for the bucket.
+
+One test asks a real S3 server on loopback, through the command line's own option.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from pipelines import batches
+from cli import here
+from pipelines import batches, cached
 from pipelines.fetch import fetch
 from shards import LabelIndex
 
@@ -68,3 +74,59 @@ def test_addresses_without_shards_are_sentences(bucket, tmp_path):
         fetch("memory://bucket/elsewhere", tmp_path)
     with pytest.raises(ValueError, match="nonsense://x cannot be read"):
         fetch("nonsense://x", tmp_path)
+
+
+def test_the_cache_is_filled_once_by_whoever_comes_first(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    came = []
+    get_file = type(bucket).get_file
+    monkeypatch.setattr(
+        type(bucket), "get_file", lambda s, a, b: came.append(Path(a).name) or get_file(s, a, b)
+    )
+    with ThreadPoolExecutor(2) as ranks:  # a lock is of an open file: threads wait as processes do
+        first, second = ranks.map(cached, [BUCKET, BUCKET + "/"])
+    assert first == second == tmp_path / "avce/memory/bucket/shards"
+    assert (
+        sorted(came) == ["00000.tar", "00001.tar", "00002.tar", "00003.tar"] + ["labels.arrow"] * 2
+    )
+
+
+@pytest.fixture
+def s3(index, monkeypatch) -> Iterator[str]:
+    """The shards in an S3 of our own on loopback."""
+    server_module = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    files = s3fs.S3FileSystem()
+    files.mkdir("faces")
+    files.put(str(index.folders[0]) + "/", "faces/shards/", recursive=True)
+    yield "s3://faces/shards"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",  # botocore and moto on this Python
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+def test_the_command_line_takes_a_bucket_for_a_folder(index, s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = here(s3)
+    assert folder == tmp_path / "avce/s3/faces/shards"
+    assert LabelIndex.open(folder).verify() == []
+    assert LabelIndex.open(folder).digest == index.digest
+    assert here(str(folder)) == folder
+    with pytest.raises(FileNotFoundError, match=r"no labels\.arrow"):
+        here("s3://faces/elsewhere")
