@@ -165,9 +165,8 @@ def scaling(quick: bool) -> dict:
     sizes = [(n, DIM) for n in ((32, 256) if quick else (32, 256, 1024, 4096))]
     sizes += [(ROWS, d) for d in ((8, 128) if quick else (8, 128, 512))]
     result = {}
-    print(
-        f"\n{'rows x d':>12}  ms: " + "  ".join(["sparse: ecos batched closed", "soft: the same"])
-    )
+    heads = [f"{name} {engine}" for name in ("sparse", "soft") for engine in _OURS]
+    print(f"\n{'rows x d, ms':12}" + "".join(f"{head:>16}" for head in heads))
     for n, d in sizes:
         z = torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(n + d))
         row = {}
@@ -176,7 +175,7 @@ def scaling(quick: bool) -> dict:
             found = interleaved(layers, z, 2 if quick else 3, 1)
             row |= {f"{name} {k}": v["ms"] for k, v in found.items()}
         result[f"{n}x{d}"] = row
-        print(f"{n:>6} x {d:<4}" + "".join(f"{ms:10.2f}" for ms in row.values()))
+        print(f"{n:>6} x {d:<4}" + "".join(f"{ms:16.2f}" for ms in row.values()))
     return result
 
 
@@ -219,20 +218,32 @@ def _many(layer: Layer, closed: Layer, count: int, chunk: int, scale: float) -> 
 
 
 def memory() -> dict:
-    """Peak resident memory of one 4096 x 32 pass above what was there before, MiB."""
+    """Peak resident memory of one forward and backward pass above what was there before, MiB."""
     result = {}
-    for engine in _OURS:
-        output = subprocess.run(
-            [sys.executable, __file__, "--peak", engine], capture_output=True, text=True, check=True
-        )
-        result[engine] = float(output.stdout)
-    print("\npeak MiB of one 4096 x 32 SparseMax pass: " + str(result))
+    print(f"\n{'peak MiB, one pass':24}" + "".join(f"{f'{n} x {d}':>12}" for n, d in _PEAKS))
+    for name in ("sparse", "soft"):
+        for engine in _OURS:
+            row = [_peak_of(name, engine, *size) for size in _PEAKS]
+            result[f"{name} {engine}"] = row
+            print(f"{f'{name} {engine}':24}" + "".join(f"{peak:12.1f}" for peak in row))
     return result
 
 
-def _peak(engine: str) -> None:
-    layer = SparseMax(DIM, engine)
-    z = torch.randn(4096, DIM, dtype=torch.float64)
+_PEAKS = ((256, 32), (4096, 32), (256, 512))
+
+
+def _peak_of(*case: str | int) -> float:
+    """MiB, in a process of its own."""
+    command = [sys.executable, "-W", "ignore", __file__, "--peak", *map(str, case)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def _peak(name: str, engine: str, n: int, d: int) -> None:
+    closed = sparsemax if name == "sparse" else softmax
+    layer = (
+        closed if engine == "closed" else {"sparse": SparseMax, "soft": SoftMax}[name](d, engine)
+    )
+    z = torch.randn(n, d, dtype=torch.float64)
     once(layer, z[:8], z[:8])
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports (Linux)
     before = _resident("VmRSS")
@@ -250,10 +261,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds and rows, a minute")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/layers.json"))
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
-        return _peak(arguments.peak)
+        name, engine, n, d = arguments.peak
+        return _peak(name, engine, int(n), int(d))
     about = {
         "machine": platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from avce.layers import OptLayer, SoftMax, SolveError, SparseMax, softmax, sparsemax
+from avce.layers.kkt import Instance
 
 ENGINES = ("ecos", "batched")
 # cvxpylayers 1.2 calls np.array on tensors, which NumPy 2 warns about.
@@ -86,6 +87,32 @@ def test_thousands_of_ordinary_rows_solve(name, engine):
     for scale in (1.0, 10.0):
         z = rows(2000, 32, scale, seed=7)
         torch.testing.assert_close(layer(z), closed(z), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_newton_arrives_from_afar(name):
+    """Why ECOS may stop at two digits, and why `batched` needs no walk for these programs."""
+    make, closed, tolerance = MAPS[name]
+    solver = make(32, "batched").layer._solver
+    for scale in (1e-2, 1, 30, 1e3):
+        z = rows(500, 32, scale)
+        point, left, _ = solver._by_newton(Instance(solver.program, [z]), 0.0)
+        assert not left.any()
+        torch.testing.assert_close(point.x, closed(z), atol=tolerance, rtol=0)
+
+
+def test_large_batches_are_solved_in_parts():
+    """1,000 rows of 32 are a part: the third part holds the bad row."""
+    z, weight = rows(2500, 32, 1), rows(2500, 32, 1, seed=1)
+    z[2400, 3] = torch.nan
+    p, grad = vjp(SoftMax(32, "batched", on_error="nan"), z, weight)
+    expected, expected_grad = vjp(softmax, z, weight)
+    good = ~expected.isnan().any(1)
+    assert p.isnan().any(1).nonzero().tolist() == [[2400]]
+    torch.testing.assert_close(p[good], expected[good], atol=1e-12, rtol=0)
+    torch.testing.assert_close(grad[good], expected_grad[good], atol=1e-12, rtol=0)
+    with pytest.raises(SolveError, match=r"\(row 2400\)"):
+        SoftMax(32, "batched")(z)
 
 
 def quadratic(n=5):
