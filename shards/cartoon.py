@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +23,13 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 
+from shards.oddities import apply_oddities, check_oddities
+from shards.oddities_2017 import IMAGES, LISTS, NAME
+
 COLUMNS = (
     "subDirectory_filePath", "face_x", "face_y", "face_width", "face_height",
     "facial_landmarks", "expression", "valence", "arousal",
 )  # fmt: skip
-IMAGES, LISTS = "Manually_Annotated_Images", "Manually_Annotated_file_lists"
 CARD, MARKER = "data_card.json", "THESE_FACES_ARE_DRAWN.txt"
 FILES = {"train": "training.csv", "val": "validation.csv"}
 
@@ -95,7 +97,7 @@ def draw_affectnet(
     seed: int = 0,
     level: str = "normal",
     *,
-    odd: bool = True,
+    odd: bool | Sequence[str] = True,
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -103,11 +105,14 @@ def draw_affectnet(
 
     Every sixth person goes to validation with all of their images. `odd` adds the oddities of the
     true release: other extensions, classes 8 to 10 (9 and 10 carry -2), faces cut by the border.
+    Names in `odd` (`shards/oddities_2017.py`; "all" for the harmless) add those on top.
     `data_card.json` comes last: a folder without it is not finished, and drawing again starts over.
 
     Raises ValueError for an unknown level, too few images, or a folder that holds anything else.
     """
-    plan = Plan(n, seed, level, odd)
+    names = () if isinstance(odd, bool) else tuple(odd)
+    plan = Plan(n, seed, level, bool(odd))
+    check_oddities(NAME, names)
     _check(plan, out)
     _start_over(out)
     rows: dict[str, list[Row]] = {split: [] for split in FILES}
@@ -120,6 +125,7 @@ def draw_affectnet(
     for split, name in FILES.items():
         lines = sorted(row.line() for row in rows[split])
         _write(out / LISTS / name, "\n".join([",".join(COLUMNS), *lines]) + "\n")
+    apply_oddities(out, NAME, names)
     os.sync()  # images were not synced one by one; the card below vouches for all of them
     card = _card(plan, rows)
     _write(out / CARD, json.dumps(card, indent=2) + "\n")

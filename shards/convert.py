@@ -252,6 +252,11 @@ class _Run:
     def _stage(self, spilled: Spill) -> Spill:
         """Decode the videos, if there are any."""
         first, parts = self.options.part or (0, 1)
+        if spilled.videos and self.options.engine.kind == "dask" and self.store.url:
+            raise ValueError(
+                f"frames of videos wait in a folder that all workers share, and {self.store} is "
+                "none; let engine dask write to a shared folder and copy it, or leave --engine out"
+            )
         return stage_videos(
             spilled,
             self.raw,

@@ -42,7 +42,9 @@ def apply_oddities(root: Path, dataset: str, names: Sequence[str]) -> None:
             oddity(root)
 
 
-def _odd(dataset: str, *, stops: bool = False) -> Callable[[Oddity], Oddity]:
+def register(dataset: str, *, stops: bool = False) -> Callable[[Oddity], Oddity]:
+    """Decorate a function that alters a tree: its name is the switch."""
+
     def register(oddity: Oddity) -> Oddity:
         kind = STOPPING if stops else HARMLESS
         kind.setdefault(dataset, {})[oddity.__name__.removeprefix("_")] = oddity
@@ -63,8 +65,8 @@ def _first(folder: Path, pattern: str) -> Path:
 
 # ---------------------------------------------------------------- Aff-Wild
 
-_aff_wild = _odd("affwild")
-_aff_wild_stops = _odd("affwild", stops=True)
+_aff_wild = register("affwild")
+_aff_wild_stops = register("affwild", stops=True)
 
 
 def _axes(root: Path) -> list[Path]:
@@ -213,8 +215,8 @@ def _train_in_test(root: Path) -> None:
 
 # ---------------------------------------------------------------- Aff-Wild2
 
-_aff_wild2 = _odd("affwild2")
-_aff_wild2_stops = _odd("affwild2", stops=True)
+_aff_wild2 = register("affwild2")
+_aff_wild2_stops = register("affwild2", stops=True)
 
 
 def _table(root: Path, task: str = "VA") -> Path:
@@ -360,8 +362,8 @@ def _person_twice(root: Path) -> None:
 
 # ---------------------------------------------------------------- AFEW-VA
 
-_afew_va = _odd("afew_va")
-_afew_va_stops = _odd("afew_va", stops=True)
+_afew_va = register("afew_va")
+_afew_va_stops = register("afew_va", stops=True)
 
 
 def _clip_json(root: Path) -> Path:
@@ -485,8 +487,8 @@ def _clip_twice(root: Path) -> None:
 
 # ---------------------------------------------------------------- RAF-DB
 
-_raf_db = _odd("raf_db")
-_raf_db_stops = _odd("raf_db", stops=True)
+_raf_db = register("raf_db")
+_raf_db_stops = register("raf_db", stops=True)
 
 
 def _list(root: Path) -> Path:
@@ -580,8 +582,8 @@ def _class_folders(root: Path) -> None:
 
 # ---------------------------------------------------------------- AffectNet 2021
 
-_affectnet = _odd("affectnet")
-_affectnet_stops = _odd("affectnet", stops=True)
+_affectnet = register("affectnet")
+_affectnet_stops = register("affectnet", stops=True)
 
 
 @_affectnet

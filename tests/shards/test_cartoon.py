@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shards import Findings
 from shards.cartoon import COLUMNS, draw_affectnet
+from shards.datasets import affectnet
 
 IMAGES, LISTS = "Manually_Annotated_Images", "Manually_Annotated_file_lists"
 
@@ -167,3 +169,31 @@ def test_bad_wishes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="n 5 is below 24"):
         draw_affectnet(tmp_path, n=5)
     assert not any(tmp_path.iterdir())
+
+
+def test_oddities_are_added_by_name(tmp_path: Path):
+    draw_affectnet(tmp_path / "raw", n=24, level="easy", odd=["all"], jobs=1)
+    findings = Findings()
+    rows = [s.original_path for s in affectnet.read(tmp_path / "raw", findings)]
+    assert not findings.failed
+    assert len(rows) == 24  # the box, the empty and the cut image are for the task to find
+    assert sum((tmp_path / "raw" / path).stat().st_size == 0 for path in rows) == 1
+    lists = tmp_path / "raw" / "Manually_Annotated_file_lists"
+    assert "NULL" in (lists / "training.csv").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("oddity", "sentence"),
+    [("missing_images", "1 of 20 images .* are missing"), ("cut_list", "line 21 has . fields")],
+)
+def test_oddities_that_stop_a_run(oddity: str, sentence: str, tmp_path: Path):
+    draw_affectnet(tmp_path / "raw", n=24, level="easy", odd=[oddity], jobs=1)
+    findings = Findings()
+    assert not list(affectnet.read(tmp_path / "raw", findings))
+    assert re.search(sentence, "\n".join(findings.failed))
+
+
+def test_an_unknown_oddity_lists_the_known(tmp_path: Path):
+    with pytest.raises(ValueError, match="'silly' of affectnet_2017 is none of all, null_box"):
+        draw_affectnet(tmp_path / "raw", n=24, odd=["silly"])
+    assert not (tmp_path / "raw").exists()

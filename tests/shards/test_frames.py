@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build, convert
+from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build, convert, finder
 from shards.image import decode
 
 OPTIONS = BuildOptions(samples_per_shard=12, engine=Engine(jobs=1), crop=Crop(size=64, margin=0.0))
@@ -112,3 +115,24 @@ def test_whole_frames_without_a_crop(raw: Path, tmp_path: Path):
     index = LabelIndex.open(tmp_path / "out")
     assert len(index) == 30 and set(index.where().column("width")) == {96}
     assert index.table["crop_affine"].null_count == 30
+
+
+def test_dask_refuses_an_object_store_for_videos(raw: Path):
+    options = replace(OPTIONS, engine=Engine(kind="dask", address="tcp://127.0.0.1:1"))
+    with pytest.raises(ValueError, match="memory://out is none; let engine dask write to a shared"):
+        build("aff-wild", raw, "memory://out", options)
+
+
+@pytest.mark.skipif(not finder.installed(), reason="facenet-pytorch is not installed")
+def test_a_frame_without_a_box_is_searched_and_a_wall_has_no_face(raw: Path, tmp_path: Path):
+    options = replace(OPTIONS, crop=Crop(size=64, margin=0.0, detect=True))
+    report = build("aff-wild", raw, tmp_path / "out", options)
+    assert report.findings.skipped["no face found"] == 1  # the one frame without a box
+    assert report.rows == 29
+
+
+def test_only_those_who_have_videos_load_what_reads_them():
+    heavy = "{'av', 'skia', 'torch', 'distributed', 'facenet_pytorch'}"
+    code = f"import shards, sys; sys.exit(str({heavy} & sys.modules.keys() or ''))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not done.stderr.strip()
