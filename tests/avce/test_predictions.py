@@ -12,6 +12,7 @@ from avce.predictions import (
     aligned,
     facts_of,
     merge_folds,
+    one_table,
     pair_of,
     predict_table,
     read_predictions,
@@ -92,6 +93,17 @@ def test_folds_merge_and_must_not_overlap():
     assert merged["part"].to_pylist() == [0] * 80 + [1] * 80
     with pytest.raises(ValueError, match="80 samples stand in more than one fold"):
         merge_folds([table, parts[0]])
+
+
+def test_named_runs_stand_below_each_other():
+    table = video_table(videos=4)
+    assert one_table({"alone": table}) is table
+    both = one_table({"a": table, "b": table})
+    assert both["part"].to_pylist() == ["a"] * len(table) + ["b"] * len(table)
+    folds = one_table({"a": table.slice(0, 80), "b": table.slice(80)}, merged=True)
+    assert folds["part"].to_pylist() == ["a"] * 80 + ["b"] * 80
+    with pytest.raises(ValueError, match="more than one fold"):
+        one_table({"a": table, "b": table}, merged=True)
 
 
 def test_tables_align_by_row():

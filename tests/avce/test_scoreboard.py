@@ -9,6 +9,7 @@ import json
 import pytest
 
 from avce.intervals import assess
+from avce.predictions import one_table
 from avce.scoreboard import (
     Published,
     Setting,
@@ -18,7 +19,9 @@ from avce.scoreboard import (
     as_text,
     board,
     caveats,
+    groups_of,
     published_on,
+    with_groups,
 )
 from tests.avce.verdicts import class_table, video_table
 
@@ -86,3 +89,20 @@ def test_the_supplements_rows_are_found_by_data_set():
     accuracies = [row.values["accuracy"][0] for row in published_on("raf_db")]
     assert 0.8470 in [pytest.approx(a) for a in accuracies]
     assert published_on("afew_va") == []
+
+
+def test_groups_stand_below_and_folds_have_a_spread():
+    table = video_table(videos=4)
+    folds = one_table({"a": table.slice(0, 80), "b": table.slice(80)}, merged=True)
+    scored = [assess(folds, "2 folds", resamples=20)]
+    groups = groups_of({"2 folds": folds}, ["part", "video_id"], "ours")
+    drawn = with_groups(board(scored), groups)
+    names = [row.name for row in drawn.rows]
+    assert names == ["2 folds", "fold a", "fold b", *(f"video video{i:03d}" for i in range(4))]
+    first = assess(table.slice(0, 80), resamples=2)
+    assert drawn.rows[1].cells[6].value == pytest.approx(first.value("ccc"))
+    assert any(note.startswith("over 2 folds: CCC ") for note in drawn.notes)
+    found = json.loads(json.dumps(as_dict(scored, drawn, groups)))
+    assert [group["n"] for group in found["groups"]["part"]] == [80, 80]
+    with pytest.raises(ValueError, match="column subject_id is missing"):
+        groups_of({"a": table}, ["subject_id"], "ours")
