@@ -63,7 +63,7 @@ def _write_small(path: str, content: str) -> None:
 def check_tars(selection: Selection) -> None:
     """Raise where a tar of `selection` is missing or has not the size its index recorded."""
     index = selection.index
-    for number in np.unique(index.tar_of_row(selection.rows)).tolist():
+    for number in np.flatnonzero(np.bincount(index.tar_of_row(selection.rows))).tolist():
         tar = index.tars[number]
         first = index.tar_starts[number : number + 1]
         recorded = index.metadata_of_folder(int(index.folder_of_row(first)[0]))["tars"][tar.name]
