@@ -358,6 +358,8 @@ def evaluate_run(
         assess(table, name, convention=convention, clusters=clusters)
         for name, table in tables.items()
     ]
+    if merge:
+        tell(f"merged {len(seen)} folds into one score; --no-merge keeps them apart")
     if save:
         write_predictions(save, one_table(named, merged=merge), seen[0].facts)
         tell(f"wrote {save}")
@@ -566,15 +568,8 @@ def sweep(
     chosen = tables.table(number)
     for row, seed in tables.missing(chosen, range(seeds), root):
         folder = tables.run_folder(chosen, row, seed, root)
-        command = [sys.executable, str(Path(__file__)), "train"]
-        if (folder / "run.json").exists():
-            command += ["--resume", str(folder)]
-        else:
-            command += ["--recipe", str(row.recipe), "--run", str(folder)]
-            for setting in (f"seed={seed}", *row.settings, *(settings or [])):
-                command += ["--set", setting]
-            for one in shards or [SHARDS / chosen.dataset]:
-                command += ["--shards", str(one)]
+        words = tables.words(row, seed, folder, shards or [SHARDS / chosen.dataset], settings or [])
+        command = [sys.executable, str(Path(__file__)), "train", *words]
         tell(" ".join(command))
         if not dry_run and subprocess.run(command).returncode:
             raise ValueError(f"{folder} did not finish; mend it and run the same sweep again")

@@ -211,6 +211,20 @@ def command(table: Table, row: Row, seed: int = 0, root: Path = Path("runs")) ->
     )
 
 
+def words(
+    row: Row, seed: int, run: Path, shards: Sequence[Path], settings: Sequence[str] = ()
+) -> list[str]:
+    """What follows `train` to begin the run of a row, or to go on with it where it was begun."""
+    if (run / "run.json").exists():
+        return ["--resume", str(run)]
+    found = ["--recipe", str(row.recipe), "--run", str(run)]
+    for setting in (f"seed={seed}", *row.settings, *settings):
+        found += ["--set", setting]
+    for folder in shards:
+        found += ["--shards", str(folder)]
+    return found
+
+
 def missing(table: Table, seeds: Sequence[int], root: Path = Path("runs")) -> list[tuple[Row, int]]:
     """The (row, seed) pairs without a finished run, in printed order."""
     return [

@@ -21,6 +21,7 @@ from avce.tables import (
     missing,
     run_folder,
     table,
+    words,
 )
 
 
@@ -88,6 +89,16 @@ def test_a_run_of_another_recipe_is_refused(tmp_path):
     finish(tmp_path, 2, "infonce", 0, (0.5, 0.4), formula="avce")
     with pytest.raises(ValueError, match="formula=avce, but row 'infonce'"):
         fill(table(2), tmp_path)
+
+
+def test_a_run_that_was_begun_goes_on(tmp_path):
+    row = next(row for row in table(2).rows if row.recipe)
+    begun = words(row, 3, tmp_path, [Path("a"), Path("b")], ["lr=1"])
+    assert begun[:4] == ["--recipe", row.recipe, "--run", str(tmp_path)]
+    assert begun[4:6] == ["--set", "seed=3"]
+    assert begun[-6:] == ["--set", "lr=1", "--shards", "a", "--shards", "b"]
+    (tmp_path / "run.json").write_text("{}")
+    assert words(row, 3, tmp_path, []) == ["--resume", str(tmp_path)]
 
 
 def test_an_unfinished_or_undefined_run_does_not_count(tmp_path):
