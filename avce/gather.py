@@ -6,6 +6,8 @@ rank's part it differs from the one-process run; gathered, it does not.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Shaped
@@ -26,27 +28,46 @@ def gather(rows: Shaped[Tensor, "b *rest"]) -> Shaped[Tensor, "n *rest"]:
     """
     if world_size() == 1:
         return rows
-    if not rows.is_floating_point():
-        return _gather_constant(rows)
-    from torch.distributed.nn.functional import all_gather
-
-    return _cat(all_gather(rows.contiguous()))
+    return _Gather.apply(rows)  # pyright: ignore[reportReturnType]
 
 
 def all_sum(value: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """The sum of `value` over all ranks, with gradients; without ranks: `value` itself."""
     if world_size() == 1:
         return value
-    from torch.distributed.nn.functional import all_reduce
-
-    return all_reduce(value.contiguous())
+    return _Sum.apply(value)  # pyright: ignore[reportReturnType]
 
 
-def _gather_constant(rows: Tensor) -> Tensor:
-    parts = [rows.new_empty(rows.shape) for _ in range(world_size())]
-    dist.all_gather(parts, rows.contiguous())
-    return _cat(parts)
+class _Gather(torch.autograd.Function):
+    """All ranks' rows; a row's gradient is the sum of what all ranks say about it.
+
+    torch.distributed.nn has both of these, deprecated since torch 2.14.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _summed(grads[0]).chunk(world_size())[dist.get_rank()]
 
 
-def _cat(parts) -> Tensor:
-    return torch.cat(tuple(parts))
+class _Sum(torch.autograd.Function):
+    """A sum over ranks; its gradient is the sum of what all ranks say about it."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return _summed(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _summed(grads[0])
+
+
+def _summed(value: Tensor) -> Tensor:
+    total = value.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total

@@ -186,8 +186,10 @@ class Moments:
 
     def all_reduce(self, device: torch.device | str = "cpu") -> None:
         """Make every rank's state that of all ranks; one collective, nothing without ranks."""
-        for part in _of_other_ranks(self.state.to(device)):
-            self.state = _merged(self.state, part.to(self.state.device))
+        first, *others = _of_all_ranks(self.state.to(device))
+        for part in others:
+            first = _merged(first, part)
+        self.state = first.to(self.state.device)
 
     def scores(self) -> Scores:
         """The metrics so far. A score that is undefined is NaN (or 0), with a warning."""
@@ -299,12 +301,13 @@ def _refuse_non_finite(what: str, values: Tensor) -> None:
         )
 
 
-def _of_other_ranks(state: Tensor) -> list[Tensor]:
+def _of_all_ranks(state: Tensor) -> list[Tensor]:
+    """In rank order, so that every rank adds them up alike and gets the same last bit."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return []
+        return [state]
     parts = [torch.empty_like(state) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, state.contiguous())
-    return parts[: dist.get_rank()] + parts[dist.get_rank() + 1 :]
+    return parts
 
 
 @dataclass(frozen=True)
@@ -363,8 +366,7 @@ class Confusion:
 
     def all_reduce(self, device: torch.device | str = "cpu") -> None:
         """Make every rank's counts those of all ranks."""
-        for part in _of_other_ranks(self.state.to(device)):
-            self.state = self.state + part.to(self.state.device)
+        self.state = torch.stack(_of_all_ranks(self.state.to(device))).sum(0).to(self.state.device)
 
     def scores(self) -> ClassScores:
         """The accuracies so far; NaN without samples."""
