@@ -1,4 +1,9 @@
-"""A real headless Chromium, spoken to over its debugging pipe; no package needed."""
+"""A real headless Chromium, spoken to over its debugging pipe; no package needed.
+
+    python -m tests.avce.chromium report.html docs/report.png
+
+takes the picture of a report that the README shows: its head and the plane with its faces.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -145,3 +152,25 @@ class Chromium:
         self.process.wait()
         self.reader.close()
         self.writer.close()
+
+
+def main(page: Path, picture: Path) -> None:
+    """Photograph a report from its head to its plane, in 64 colours: a README loads it."""
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = Chromium(Path(profile))
+        browser.open(page.resolve(), 1120, 900)
+        browser.click("#plane-layers button:last-child")  # faces
+        browser.value("scrollTo(0, 0)")
+        browser.settle()
+        browser.screenshot(picture, whole=True)
+        end = browser.value("document.querySelector('#scatter').getBoundingClientRect().bottom")
+        browser.close()
+    with Image.open(picture) as whole:
+        shown = whole.convert("RGB").crop((0, 0, whole.width, min(whole.height, int(end))))
+    shown.quantize(64).save(picture, optimize=True)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
