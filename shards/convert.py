@@ -252,16 +252,11 @@ class _Run:
     def _stage(self, spilled: Spill) -> Spill:
         """Decode the videos, if there are any."""
         first, parts = self.options.part or (0, 1)
-        if spilled.videos and self.options.engine.kind == "dask" and self.store.url:
-            raise ValueError(
-                f"frames of videos wait in a folder that all workers share, and {self.store} is "
-                "none; let engine dask write to a shared folder and copy it, or leave --engine out"
-            )
         return stage_videos(
             spilled,
             self.raw,
             self.options.crop,
-            self.store.work,
+            self.store,
             self.options.engine,
             self.report.findings,
             progress=self.progress,
@@ -445,7 +440,7 @@ class _Loader:
     def __call__(self, i: int) -> Stored:
         place, crop = self.places[i], self.job.crop
         if place["staged_file"] is not None:
-            return load_staged(self.job.store.work, place)
+            return load_staged(self.job.store, place)
         find = crop.must_find(place)
         affine = None if find else crop.affine_of(place)
         try:

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +27,9 @@ from shards.findings import Findings
 from shards.image import Stored, Unreadable, average_hash, encode_jpeg
 from shards.plan import SPILLED, Spill, write_spill
 from shards.sample import VIDEO_SUFFIXES
+from shards.store import FRAMES, Store
 from shards.writer import write_aside
 
-FOLDER = "frames"  # in the work folder
 _EARLY = "video ends before this frame"
 
 
@@ -37,25 +38,31 @@ class Video(NamedTuple):
 
     rows: pa.RecordBatch  # all of one original_path
     root: Path
-    work: Path
+    store: Store
     crop: Crop
+    publish: bool  # the workers share no folder but the output
 
     @property
     def path(self) -> str:
         return self.rows["original_path"][0].as_py()
 
     @property
-    def file(self) -> Path:
-        """The staged crops; named by a hash of rows, size of the video and crop."""
+    def file(self) -> str:
+        """The staged crops, in the store; named by a hash of rows, size of the video and crop."""
         digest = hashlib.sha256(repr(self.crop).encode() + self.rows.serialize())
-        return self.work / FOLDER / f"{digest.hexdigest()[:24]}.jpgs"
+        return f"{FRAMES}/{digest.hexdigest()[:24]}.jpgs"
+
+    @property
+    def marker(self) -> str:
+        """Says that the crops are complete, and where each lies."""
+        return self.file.replace(".jpgs", ".json")
 
 
 def stage_videos(
     spill: Spill,
     root: Path,
     crop: Crop,
-    work: Path,
+    store: Store,
     engine: Engine,
     findings: Findings,
     *,
@@ -70,22 +77,23 @@ def stage_videos(
     """
     if not spill.videos:
         return spill
-    (work / FOLDER).mkdir(parents=True, exist_ok=True)
+    publish = engine.kind == "dask" and store.url is not None
+    videos = partial(Video, root=root, store=store, crop=crop, publish=publish)
     first = int(turn * sum(1 for _ in _runs(spill)))
     done = 0
-    for rows in engine.run(stage_video, _videos(spill, root, work, crop, first)):
+    for rows in engine.run(stage_video, _videos(spill, videos, first)):
         done += rows
         if progress:
             progress(done, len(spill.splits))
-    placed = _placed(spill, root, work, crop, findings)
+    placed = _placed(spill, videos, findings)
     return write_spill(placed, spill.path.with_suffix(".staged"))
 
 
-def _videos(spill: Spill, root: Path, work: Path, crop: Crop, first: int) -> Iterator[Video]:
+def _videos(spill: Spill, videos: Callable[..., Video], first: int) -> Iterator[Video]:
     """Every video, beginning with number `first` and coming round."""
     for before in (False, True):
         for number, rows in enumerate(_runs(spill)):
-            video = Video(rows, root, work, crop)
+            video = videos(rows)
             if (number < first) == before and _is_video(video.path):
                 yield video
 
@@ -116,29 +124,29 @@ def _joined(pieces: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def _placed(
-    spill: Spill, root: Path, work: Path, crop: Crop, findings: Findings
+    spill: Spill, videos: Callable[..., Video], findings: Findings
 ) -> Iterator[pa.RecordBatch]:
     """The rows with the places of their frames; what could not be staged is left out."""
     for rows in _runs(spill):
-        video = Video(rows, root, work, crop)
+        video = videos(rows)
         if not _is_video(video.path):
             yield rows
             continue
-        places = json.loads(_marker(video).read_text())
+        places = json.loads(video.store.read(video.marker))
         lost = [(i, place) for i, place in enumerate(places) if isinstance(place, str)]
         for i, reason in lost:
             findings.skip(reason, rows["sample_key"][i].as_py())
         kept = np.setdiff1d(np.arange(len(places)), [i for i, _ in lost])
         if len(kept):
             found = [places[i] for i in kept]
-            yield _with_places(rows.take(pa.array(kept)), found, video.file.name)
+            yield _with_places(rows.take(pa.array(kept)), found, video.file)
 
 
 def _with_places(rows: pa.RecordBatch, places: list[list[Any]], file: str) -> pa.RecordBatch:
     offsets, sizes, facts = zip(*places, strict=True)
     columns = {
         "source_bytes": pa.array(sizes, pa.int64()),
-        "staged_file": pa.array([f"{FOLDER}/{file}"] * len(places)),
+        "staged_file": pa.array([file] * len(places)),
         "staged_offset": pa.array(offsets, pa.int64()),
         "staged_size": pa.array(sizes, pa.int64()),
         "staged_facts": pa.array([json.dumps(fact) for fact in facts]),
@@ -152,22 +160,23 @@ def stage_video(video: Video) -> int:
 
     The marker, written last, holds for each row [offset, size, facts] or the reason it is left out.
     """
-    if not _marker(video).exists():
+    store = video.store
+    if not store.has(video.marker):
         places: list[Any] = [_EARLY] * video.rows.num_rows
-        part = video.file.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
+        path = store.local / video.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
         with open(part, "wb") as file:
             for i, found in _crops(video):
                 places[i] = found
                 if isinstance(found, Stored):
                     places[i] = [file.tell(), len(found.content), found[1:]]
                     file.write(found.content)
-        part.replace(video.file)
-        write_aside(_marker(video), json.dumps(places).encode())
+        part.replace(path)
+        write_aside(store.local / video.marker, json.dumps(places).encode())
+        if video.publish:
+            store.publish(video.file, video.marker)
     return video.rows.num_rows
-
-
-def _marker(video: Video) -> Path:
-    return video.file.with_suffix(".json")
 
 
 def _crops(video: Video) -> Iterator[tuple[int, Stored | str]]:
@@ -213,9 +222,7 @@ def _crop(picture: np.ndarray, row: dict[str, Any], crop: Crop) -> Stored | str:
     return Stored(encode_jpeg(picture), "jpg", "video", *facts)
 
 
-def load_staged(work: Path, place: dict[str, Any]) -> Stored:
+def load_staged(store: Store, place: dict[str, Any]) -> Stored:
     """A staged frame, from a row of the plan."""
-    with open(work / place["staged_file"], "rb") as file:
-        file.seek(place["staged_offset"])
-        content = file.read(place["staged_size"])
+    content = store.read(place["staged_file"], place["staged_offset"], place["staged_size"])
     return Stored(content, *json.loads(place["staged_facts"]))

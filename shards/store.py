@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 WORK = ".work"  # plan, completion markers and lock, removed at the end
+FRAMES = f"{WORK}/frames"  # crops of videos that wait for their shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +64,38 @@ class Store:
             _files(self.url).get_file(f"{self.url}/{name}", str(path))
         return path
 
+    def has(self, name: str) -> bool:
+        """Whether the file is here or published."""
+        if (self.local / name).exists():
+            return True
+        return self.url is not None and _files(self.url).exists(f"{self.url}/{name}")
+
+    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
+        """Bytes of a file from where it is: here, or published by a worker on another machine."""
+        path = self.local / name
+        if self.url is None or path.exists():
+            with open(path, "rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        stop = None if size is None else offset + size
+        return _files(self.url).cat_file(f"{self.url}/{name}", start=offset, end=stop)
+
     def sizes(self) -> dict[str, int]:
         """Name to size of every finished file at the top and in the work folder."""
-        return self._sizes("") | self._sizes(f"{WORK}/")
+        return self._sizes("") | {f"{WORK}/{n}": size for n, size in self._sizes(WORK).items()}
 
-    def _sizes(self, start: str) -> dict[str, int]:
+    def _sizes(self, folder: str) -> dict[str, int]:
         if self.url is None:
-            folder = self.local / start
-            found = os.scandir(folder) if folder.is_dir() else iter(())
-            return {start + e.name: e.stat().st_size for e in found if e.is_file()}
+            path = self.local / folder
+            found = os.scandir(path) if path.is_dir() else iter(())
+            return {e.name: e.stat().st_size for e in found if e.is_file()}
         files = _files(self.url)
         try:
-            listed = files.ls(f"{self.url}/{start}", detail=True, refresh=True)
+            listed = files.ls(f"{self.url}/{folder}", detail=True, refresh=True)
         except FileNotFoundError:
             return {}
         return {
-            start + entry["name"].rsplit("/", 1)[1]: entry["size"]
+            entry["name"].rsplit("/", 1)[1]: entry["size"]
             for entry in listed
             if entry["type"] == "file"
         }
@@ -107,13 +124,14 @@ class Store:
 
     def has_progress(self) -> bool:
         """Whether the work folder holds anything that a later run could go on from."""
-        frames = (self.work / "frames").is_dir()
-        return frames or any(name.endswith(".arrow") for name in self._sizes(f"{WORK}/"))
+        frames = (self.local / FRAMES).is_dir()
+        return frames or any(name.endswith(".arrow") for name in self._sizes(WORK))
 
     def clean(self) -> None:
         """Remove the work folder, and the local copies of what was uploaded."""
         if self.url is not None:
-            self.remove(list(self._sizes(f"{WORK}/")))
+            for folder in (WORK, FRAMES):
+                self.remove([f"{folder}/{name}" for name in self._sizes(folder)])
         shutil.rmtree(self.local if self.url else self.work, ignore_errors=True)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shards import BuildOptions, Crop, Engine, LabelIndex, build
+from shards.store import Store
 from tests.shards.test_convert import contents
+from tests.shards.test_frames import OPTIONS, two_videos
 from tests.shards.trees import Tree2017
 
 SMALL = {"samples_per_shard": 6, "crop": Crop(size=32)}
@@ -54,7 +57,7 @@ def test_dask_with_a_killed_worker_gives_the_same_bytes(raw: Path, done: Path, t
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An S3 of our own on loopback."""
     server_module = pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
@@ -73,8 +76,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     files = s3fs.S3FileSystem()
-    files.mkdir("shards")
-    yield "s3://shards/affectnet"
+    files.makedirs("shards", exist_ok=True)  # moto keeps its buckets while the process lives
+    yield f"s3://shards/{tmp_path.name}"
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 
@@ -107,6 +110,37 @@ def test_an_object_store_holds_the_same_bytes(raw: Path, done: Path, tmp_path: P
     files.get(bucket + "/", str(tmp_path / "copy") + "/", recursive=True)
     assert contents(tmp_path / "copy") == contents(done)
     assert LabelIndex.open(tmp_path / "copy").verify() == []
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",  # botocore and moto on this Python
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+def test_workers_without_a_common_folder_hand_frames_on_through_the_store(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+):
+    import s3fs
+
+    distributed = pytest.importorskip("distributed")
+    videos = two_videos(tmp_path, monkeypatch)
+    build("aff-wild", videos, tmp_path / "local", OPTIONS)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        engine = Engine(kind="dask", address=cluster.scheduler_address)
+        here = []
+
+        def look(finished: int, total: int) -> None:
+            here.extend(Store.at(bucket).work.rglob("*.jpgs"))
+
+        build("aff-wild", videos, bucket, replace(OPTIONS, engine=engine), look)
+    assert not here  # on this machine, as on those of other workers
+    files = s3fs.S3FileSystem()
+    files.invalidate_cache()
+    assert not [name for name in files.find(bucket) if ".work" in name]
+    files.get(bucket + "/", str(tmp_path / "copy") + "/", recursive=True)
+    assert contents(tmp_path / "copy") == contents(tmp_path / "local")
 
 
 def test_an_address_that_nobody_knows_is_a_sentence(raw: Path):

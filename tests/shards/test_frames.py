@@ -56,13 +56,17 @@ def reader(root: Path, findings: Findings) -> Iterator[Sample]:
             )
 
 
+def two_videos(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (folder / "raw/videos").mkdir(parents=True)
+    for video in range(2):
+        write_video(folder / f"raw/videos/{video}.avi", video, 15)
+    monkeypatch.setitem(convert.READERS, "aff-wild", reader)
+    return folder / "raw"
+
+
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "raw/videos").mkdir(parents=True)
-    for video in range(2):
-        write_video(tmp_path / f"raw/videos/{video}.avi", video, 15)
-    monkeypatch.setitem(convert.READERS, "aff-wild", reader)
-    return tmp_path / "raw"
+    return two_videos(tmp_path, monkeypatch)
 
 
 def test_every_row_is_its_own_frame_and_the_rest_is_reported(raw: Path, tmp_path: Path):
@@ -115,12 +119,6 @@ def test_whole_frames_without_a_crop(raw: Path, tmp_path: Path):
     index = LabelIndex.open(tmp_path / "out")
     assert len(index) == 30 and set(index.where().column("width")) == {96}
     assert index.table["crop_affine"].null_count == 30
-
-
-def test_dask_refuses_an_object_store_for_videos(raw: Path):
-    options = replace(OPTIONS, engine=Engine(kind="dask", address="tcp://127.0.0.1:1"))
-    with pytest.raises(ValueError, match="memory://out is none; let engine dask write to a shared"):
-        build("aff-wild", raw, "memory://out", options)
 
 
 @pytest.mark.skipif(not finder.installed(), reason="facenet-pytorch is not installed")
