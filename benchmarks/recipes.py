@@ -49,7 +49,8 @@ def budgeted(name: str, epochs: int, seed: int) -> Config:
         betas=(0.9, 0.999),
         batch_size=BATCH,
         epochs=epochs,
-        milestones=(),
+        milestones=(125, 165, 205, 230),  # of 252 steps: the last weights should not swing
+        factor=0.5,
         seed=seed,
         eval_every=10**9,  # before the first step and after the last
         log_every=10,
