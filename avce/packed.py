@@ -111,7 +111,7 @@ def over_the_plane(table: pa.Table, seed: int) -> list[int]:
     starts = np.flatnonzero(np.r_[True, np.diff(cell[by_cell]) != 0])
     lengths = np.diff(np.r_[starts, len(cell)])
     turn = np.arange(len(cell)) - np.repeat(starts, lengths)
-    return order[by_cell[np.argsort(turn, kind="stable")]].tolist()
+    return order[by_cell[np.lexsort((by_cell, turn))]].tolist()  # within a turn as drawn
 
 
 def shrunk(encoded: bytes, side: int = THUMBNAIL) -> bytes:

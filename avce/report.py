@@ -433,7 +433,7 @@ def _picture(picture: Picture) -> Html:
     shown = tag(
         "picture",
         void("source", srcset=dark, media="(prefers-color-scheme: dark)"),
-        void("img", src=light, alt=picture.title, decoding="async"),
+        void("img", src=light, alt=picture.title),
     )
     caption = tag("figcaption", picture.caption)
     return tag("figure", tag("h3", picture.title), shown, caption, _measured(picture))

@@ -14,10 +14,11 @@ from avce.config import RECIPES
 from avce.footage import Frame
 from avce.gallery import Exhibit
 from avce.methods import build_method
+from avce.packed import over_the_plane
 from avce.predict import Predictor, normalised
-from avce.predictions import predict_table
+from avce.predictions import pair_of, predict_table
 from tests.avce.faces import faces
-from tests.avce.verdicts import class_table
+from tests.avce.verdicts import class_table, video_table
 
 SMALL = replace(RECIPES["demo"], image_size=64)
 COUNT = 24
@@ -163,3 +164,12 @@ def test_honest_predictions_have_slope_one(two):
     )
     slopes = gallery.said({"a": table})[-1].numbers["slope"]["a"]
     assert slopes["valence"] == pytest.approx(1)
+
+
+def test_the_first_few_are_from_all_over_the_plane():
+    table = video_table(videos=40, frames=30)
+    first = over_the_plane(table, seed=0)[:24]
+    target = pair_of(table.take(pa.array(first))).target.numpy()
+    assert set(figures.quadrant(target)) == {0, 1, 2, 3}
+    cells = np.unique(np.floor((target + 1) * 8), axis=0)
+    assert len(cells) == 24  # no cell of the plane twice while another waits
