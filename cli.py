@@ -347,6 +347,7 @@ def evaluate_run(
     from avce import scoreboard
     from avce.intervals import assess
     from avce.predictions import one_table, write_predictions
+    from shards import EXPRESSIONS
 
     choice = Choice(shards, split, fold, where, which)
     seen = [look(one, choice, flip) for one in (runs or []) + (run or []) or [None]]
@@ -374,6 +375,8 @@ def evaluate_run(
     else:
         write = {"text": scoreboard.as_text, "csv": scoreboard.as_csv, "latex": scoreboard.as_latex}
         print(write[form](scoreboard.with_groups(drawn, groups)))
+        if form == "text":
+            print(scoreboard.confusions(scored, EXPRESSIONS), end="")
 
 
 @app.command(epilog="Example: python cli.py figures runs/first runs/second --video 001")

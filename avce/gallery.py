@@ -231,7 +231,8 @@ def activation(
         numbers[f"{exhibit.name} (R)"] |= checks_of(exhibit, stacks[exhibit.name].image, kind, seed)
     caption = (
         f"Where a prediction comes from ({'Grad-CAM' if kind == 'grad-cam' else 'linearised'}): "
-        "R reads z, H the attentive view of it. Warm places speak for the sign of the output; an even blue map is empty."
+        "R reads z, H the attentive view of it. Warm places speak for the sign of the output; "
+        "an even blue map is empty."
     )
     draw = partial(figures.activation_maps, sheets)
     return Picture("activation-maps", "Activation maps", caption, draw, numbers)

@@ -225,6 +225,21 @@ def _spread(members: Sequence[GroupScores]) -> str:
     return f"{_HEADS[metric]} {', '.join(pairs)} (mean and deviation)"
 
 
+def confusions(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
+    """For a terminal: of each label (a line), how many samples were called what (the columns)."""
+    pages = []
+    for evaluation in evaluations:
+        if isinstance(evaluation.scores, Scores):
+            continue
+        counts = evaluation.scores.confusion
+        words = [*names[: len(counts)], *map(str, range(len(names), len(counts)))]
+        lines = [[f"{evaluation.name}: labelled, called", *words]]
+        lines += [[w, *map(str, row)] for w, row in zip(words, counts, strict=True)]
+        widths = [max(len(line[j]) for line in lines) for j in range(len(lines[0]))]
+        pages.append("\n".join("  ".join(_aligned(line, widths)) for line in lines) + "\n")
+    return "\n".join(pages)
+
+
 # ---------------------------------------------------------------------------- the four formats
 
 

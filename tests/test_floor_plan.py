@@ -56,9 +56,7 @@ SHELVES = (  # inside avce a file imports only from a lower shelf
     {"report", "export"},
 )
 BANNED = ("utils", "helpers", "common", "misc")
-SOURCES = sorted(
-    [*(p for room in ROOMS for p in (ROOT / room).rglob("*.py")), *ROOT.glob("*.py")]
-)
+SOURCES = sorted([*(p for room in ROOMS for p in (ROOT / room).rglob("*.py")), *ROOT.glob("*.py")])
 
 
 def imported(source: str, package: tuple[str, ...] = ()) -> set[str]:

@@ -19,6 +19,7 @@ from avce.scoreboard import (
     as_text,
     board,
     caveats,
+    confusions,
     groups_of,
     published_on,
     with_groups,
@@ -106,3 +107,11 @@ def test_groups_stand_below_and_folds_have_a_spread():
     assert [group["n"] for group in found["groups"]["part"]] == [80, 80]
     with pytest.raises(ValueError, match="column subject_id is missing"):
         groups_of({"a": table}, ["subject_id"], "ours")
+
+
+def test_confusions_are_counted_for_classes_only(evaluations):
+    scored = assess(class_table(), "discrete", resamples=2)
+    lines = confusions([scored], ["happy", "sad"]).splitlines()
+    assert lines[0].split() == ["discrete:", "labelled,", "called", "happy", "sad", *"23456"]
+    assert sum(int(n) for line in lines[1:] for n in line.split()[1:]) == 300
+    assert confusions(evaluations, []) == ""
