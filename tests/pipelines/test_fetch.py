@@ -5,7 +5,6 @@ One test asks a real S3 server on loopback, through the command line's own optio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,40 +90,19 @@ def test_the_cache_is_filled_once_by_whoever_comes_first(bucket, tmp_path, monke
     )
 
 
-@pytest.fixture
-def s3(index, monkeypatch) -> Iterator[str]:
-    """The shards in an S3 of our own on loopback."""
-    server_module = pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    files = s3fs.S3FileSystem()
-    files.mkdir("faces")
-    files.put(str(index.folders[0]) + "/", "faces/shards/", recursive=True)
-    yield "s3://faces/shards"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
-
-
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",  # botocore and moto on this Python
     "ignore::ResourceWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
 )
-def test_the_command_line_takes_a_bucket_for_a_folder(index, s3, tmp_path, monkeypatch):
+def test_the_command_line_takes_a_bucket_for_a_folder(index, s3_folder, tmp_path, monkeypatch):
+    import s3fs
+
+    files = s3fs.S3FileSystem()
+    files.put(str(index.folders[0]) + "/", f"{s3_folder}/shards/", recursive=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = here(s3)
-    assert folder == tmp_path / "avce/s3/faces/shards"
+    folder = here(f"{s3_folder}/shards")
+    assert folder == tmp_path / "avce/s3" / s3_folder.removeprefix("s3://") / "shards"
     assert LabelIndex.open(folder).verify() == []
     assert LabelIndex.open(folder).digest == index.digest
     assert here(str(folder)) == folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,38 +55,14 @@ def test_dask_with_a_killed_worker_gives_the_same_bytes(raw: Path, done: Path, t
     assert killed and contents(tmp_path) == contents(done)
 
 
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3 of our own on loopback."""
-    server_module = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    import s3fs
-
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    files = s3fs.S3FileSystem()
-    files.makedirs("shards", exist_ok=True)  # moto keeps its buckets while the process lives
-    yield f"s3://shards/{tmp_path.name}"
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
-
-
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",  # botocore and moto on this Python
     "ignore::ResourceWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
 )
-def test_an_object_store_holds_the_same_bytes(raw: Path, done: Path, tmp_path: Path, bucket: str):
+def test_an_object_store_holds_the_same_bytes(
+    raw: Path, done: Path, tmp_path: Path, s3_folder: str
+):
     import s3fs
 
     class Killed(BaseException):
@@ -99,15 +74,15 @@ def test_an_object_store_holds_the_same_bytes(raw: Path, done: Path, tmp_path: P
 
     options = BuildOptions(engine=Engine(jobs=1), **SMALL)
     with pytest.raises(Killed):
-        build("affectnet", raw, bucket, options, killed)
+        build("affectnet", raw, s3_folder, options, killed)
     files = s3fs.S3FileSystem()
-    assert not files.exists(f"{bucket}/labels.arrow")
-    report = build("affectnet", raw, bucket, options)
+    assert not files.exists(f"{s3_folder}/labels.arrow")
+    report = build("affectnet", raw, s3_folder, options)
     assert report.reused >= 2
-    assert build("affectnet", raw, bucket, options).reused == report.shards
-    names = [name.rsplit("/", 1)[1] for name in files.find(bucket)]
+    assert build("affectnet", raw, s3_folder, options).reused == report.shards
+    names = [name.rsplit("/", 1)[1] for name in files.find(s3_folder)]
     assert sorted(names) == sorted([*contents(done), "report.json"])
-    files.get(bucket + "/", str(tmp_path / "copy") + "/", recursive=True)
+    files.get(s3_folder + "/", str(tmp_path / "copy") + "/", recursive=True)
     assert contents(tmp_path / "copy") == contents(done)
     assert LabelIndex.open(tmp_path / "copy").verify() == []
 
@@ -118,7 +93,7 @@ def test_an_object_store_holds_the_same_bytes(raw: Path, done: Path, tmp_path: P
     "ignore::pytest.PytestUnraisableExceptionWarning",
 )
 def test_workers_without_a_common_folder_hand_frames_on_through_the_store(
-    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, s3_folder: str, monkeypatch: pytest.MonkeyPatch
 ):
     import s3fs
 
@@ -132,14 +107,14 @@ def test_workers_without_a_common_folder_hand_frames_on_through_the_store(
         here = []
 
         def look(finished: int, total: int) -> None:
-            here.extend(Store.at(bucket).work.rglob("*.jpgs"))
+            here.extend(Store.at(s3_folder).work.rglob("*.jpgs"))
 
-        build("aff-wild", videos, bucket, replace(OPTIONS, engine=engine), look)
+        build("aff-wild", videos, s3_folder, replace(OPTIONS, engine=engine), look)
     assert not here  # on this machine, as on those of other workers
     files = s3fs.S3FileSystem()
     files.invalidate_cache()
-    assert not [name for name in files.find(bucket) if ".work" in name]
-    files.get(bucket + "/", str(tmp_path / "copy") + "/", recursive=True)
+    assert not [name for name in files.find(s3_folder) if ".work" in name]
+    files.get(s3_folder + "/", str(tmp_path / "copy") + "/", recursive=True)
     assert contents(tmp_path / "copy") == contents(tmp_path / "local")
 
 
