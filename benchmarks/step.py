@@ -235,8 +235,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     record: dict[str, dict[str, dict[str, float]]] = {}
     for batch in batches:
         jobs = {name: updater(c, batch, args.size, device) for name, c in variants().items()}
-        # an update of 256 images takes seconds on a CPU: a few rounds warm it as well as ten
-        timings = interleaved(jobs, runs, min(warm_up, 3) if batch > 64 else warm_up, device)
+        # an update of 256 images takes ten seconds on two cores: one round warms it as well as ten
+        timings = interleaved(jobs, runs, 1 if batch > 64 else warm_up, device)
         show_training(batch, timings)
         record[f"train {batch}"] = {name: t.as_dict() for name, t in timings.items()}
         del jobs
