@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,8 +91,11 @@ def train(name: str, config: Config, index: LabelIndex, run: Path) -> None:
     if begun and read_facts(run).get("scores"):
         return
     start = time.monotonic()
-    stream, held_out = loader(index, config, "train"), loader(index, config, "val")
-    fit(build_method(config), config, stream, held_out, run=run, resume=begun)
+    with (
+        closing(loader(index, config, "train")) as stream,
+        closing(loader(index, config, "val")) as held_out,
+    ):
+        fit(build_method(config), config, stream, held_out, run=run, resume=begun)
     print(f"{run.name} {name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 
