@@ -240,42 +240,22 @@ def litdata(root: Path) -> Iterator[int]:
     if not folder.exists():
         paths = sorted((root / "loose").iterdir())
         ld.optimize(_stored, paths, str(folder), chunk_bytes="64MB", num_workers=1)
-    decode, transform = tv_decode, transforms(True)
+    data = ld.StreamingDataset(str(folder), shuffle=True, transform=Opened())
+    return endless(ld.StreamingDataLoader(data, batch_size=BATCH, num_workers=2))
 
-    class Stream(ld.StreamingDataset):
-        def __getitem__(self, i: Any) -> Any:
-            return transform(decode(super().__getitem__(i))), 0
 
-    data = Stream(str(folder), shuffle=True)
-    return endless(ld.StreamingDataLoader(data, BATCH, num_workers=2))
+class Opened:
+    """What litdata's workers do to the bytes of one image."""
+
+    def __init__(self) -> None:
+        self.transform = transforms(True)
+
+    def __call__(self, content: bytes) -> tuple[Any, int]:
+        return self.transform(tv_decode(content)), 0
 
 
 def _stored(path: Path) -> bytes:
     return path.read_bytes()
-
-
-def spdl(root: Path) -> Iterator[int]:
-    """SPDL's thread pipeline around its own decoder."""
-    import spdl.io
-    import torch
-    from spdl.pipeline import PipelineBuilder
-
-    paths = [str(path) for path in sorted((root / "loose").iterdir())]
-    transform = transforms(True)
-
-    def decode(names: list[str]) -> Any:
-        buffer = spdl.io.load_image_batch(
-            names, width=256, height=256, pix_fmt="rgb24", strict=True
-        )
-        images = spdl.io.to_torch(buffer).permute(0, 3, 1, 2)
-        return torch.stack([transform(image) for image in images])
-
-    while True:
-        groups = [paths[i : i + BATCH] for i in range(0, len(paths) - BATCH + 1, BATCH)]
-        builder = PipelineBuilder().add_source(groups).pipe(decode, concurrency=2).add_sink(2)
-        with (pipeline := builder.build(num_threads=CORES)).auto_stop():
-            for images in pipeline:
-                yield len(images)
 
 
 OURS = "ours, brightness + contrast"
@@ -294,12 +274,11 @@ WAYS: dict[str, Callable[[Path], Iterator[int]]] = {
     "loose files + torchvision, uint8": lambda root: loose(root, True),
     "loose files + PIL": lambda root: loose(root, False),
     "litdata": litdata,
-    "SPDL": spdl,
     "ours, 1 tar": lambda root: ours(root, "one"),
     "ours, 100 tars": lambda root: ours(root, "hundred"),
 }
-LIBRARY = {"litdata": "litdata", "SPDL": "spdl"}  # ways that need more than we install
-SLOW = ("webdataset", "loose", "litdata", "SPDL")
+LIBRARY = {"litdata": "litdata"}  # ways that need more than we install
+SLOW = ("webdataset", "loose", "litdata")
 
 
 def measure(name: str, root: Path, images: int) -> dict[str, float]:
