@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -208,7 +208,9 @@ class _Run:
         report: Report,
         progress: Progress | None,
     ) -> None:
-        self.store, self.raw, self.options = store, raw, options
+        # absolute, since workers that are used again stand where the process once stood
+        self.store = replace(store, local=store.local.absolute())
+        self.raw, self.options = raw.absolute(), options
         self.report, self.progress = report, progress
         self.plan: Plan
 

@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
@@ -68,16 +69,24 @@ _CHECKSUM = sum(_OWNER + _TIME + _END[2:]) + 8 * ord(" ")  # its own field count
 
 
 class TarWriter:
-    """One tar, its `.idx` and its hash in a single pass, under `.part` until `finish`."""
+    """One tar, its `.idx` and its hashes in a single pass, under `.part` until `finish`.
+
+    A thread hashes and writes by the megabyte, which needs no interpreter, while the next images
+    are read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._part = path.with_name(path.name + ".part")
         self._file = open(self._part, "wb")  # noqa: SIM115  closed by finish or abandon
         self._hash = hashlib.sha256()
+        self.digests: list[bytes] = []  # sha256 of the first field of each sample, once finished
         self._lines: list[str] = []
         self._waiting: list[bytes] = []
+        self._firsts: list[bytes] = []
         self._written = self.size = 0
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] = self._thread.submit(lambda: None)
 
     def add(self, key: str, members: dict[str, bytes]) -> int:
         """Write the fields of a sample next to each other; the offset of the first one's data."""
@@ -89,6 +98,7 @@ class TarWriter:
             padding = -len(content) % BLOCK
             self._waiting += (ustar_header(name, len(content)), content, bytes(padding))
             position += len(content) + padding
+        self._firsts.append(next(iter(members.values())))
         first = self.size + BLOCK
         self.size = position
         self._lines.append(" ".join(words))
@@ -103,6 +113,8 @@ class TarWriter:
         self._waiting.append(bytes(end))
         self.size += end
         self._write()
+        self._writing.result()
+        self._thread.shutdown()
         _sync(self._file)
         self._file.close()
         index = "".join(line + "\n" for line in [f"v1.2 {len(self._lines)}", *self._lines])
@@ -112,14 +124,21 @@ class TarWriter:
 
     def abandon(self) -> None:
         """Remove the unfinished file."""
+        self._thread.shutdown()
         self._file.close()
         self._part.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        content = b"".join(self._waiting)
+        """Hand what waits to the thread, once it is done with what came before."""
+        self._writing.result()
+        self._writing = self._thread.submit(self._put, self._waiting, self._firsts)
+        self._waiting, self._firsts, self._written = [], [], self.size
+
+    def _put(self, parts: list[bytes], firsts: list[bytes]) -> None:
+        content = b"".join(parts)
         self._file.write(content)
         self._hash.update(content)
-        self._waiting, self._written = [], self.size
+        self.digests += [hashlib.sha256(first).digest() for first in firsts]
 
 
 def write_aside(path: Path, content: bytes) -> None:
@@ -184,14 +203,14 @@ def write_tar(
             if with_json:
                 members["json"] = labels_json(planned, i)
             offset = tar.add(key, members)
-            digest = hashlib.sha256(stored.content).digest()
-            facts.append((offset, len(stored.content), digest, *stored[1:]))
+            facts.append((offset, len(stored.content), *stored[1:]))
             kept.append(i)
         proof = tar.finish()
     except BaseException:
         tar.abandon()
         raise
-    return Shard(_complete(planned, kept, facts, path.name), proof, skipped)
+    rows = _complete(planned, kept, facts, tar.digests, path.name)
+    return Shard(rows, proof, skipped)
 
 
 def labels_json(planned: pa.RecordBatch, i: int) -> bytes:
@@ -214,15 +233,20 @@ def renumber(path: Path, rows: pa.RecordBatch, first_row: int) -> TarFacts:
 
 
 def _complete(
-    planned: pa.RecordBatch, kept: list[int], facts: list[tuple[Any, ...]], shard: str
+    planned: pa.RecordBatch,
+    kept: list[int],
+    facts: list[tuple[Any, ...]],
+    digests: list[bytes],
+    shard: str,
 ) -> pa.RecordBatch:
     """All columns of the index for the rows that were written."""
     rows = planned.take(pa.array(kept, pa.int64()))
-    names = ("shard_offset", "image_size", "sha256", *Stored._fields[1:-2])
+    names = ("shard_offset", "image_size", *Stored._fields[1:-2])
     known = {
         name: pa.array([fact[k] for fact in facts], SCHEMA.field(name).type)
         for k, name in enumerate(names)
     }
+    known["sha256"] = pa.array(digests, SCHEMA.field("sha256").type)
     known["shard"] = pa.DictionaryArray.from_arrays(
         pa.array([0] * len(kept), pa.int32()), pa.array([shard])
     )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,14 @@ def test_same_input_same_bytes_for_any_number_of_jobs(raw: Path, done: Path, tmp
     options = BuildOptions(samples_per_shard=8, engine=Engine(jobs=jobs), crop=Crop(size=32))
     build("affectnet", raw, tmp_path, options)
     assert contents(tmp_path) == contents(done)
+
+
+def test_workers_that_stand_elsewhere_find_relative_paths(raw, done, tmp_path, monkeypatch):
+    list(Engine(jobs=2).run(abs, [-1, -2]))  # these two stay where we stand now
+    monkeypatch.chdir(tmp_path)
+    options = replace(SMALL, engine=Engine(jobs=2))
+    build("affectnet", os.path.relpath(raw), "out", options)
+    assert contents(tmp_path / "out") == contents(done)
 
 
 def test_another_seed_is_another_order_of_the_same_images(raw: Path, done: Path, tmp_path: Path):
