@@ -20,7 +20,7 @@ setup:
     {{bin}}/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
     echo "$wanted" > .venv/.setup
 
-# Draw faces, make shards, train on them from scratch and evaluate on people never seen (about 6 minutes).
+# Draw faces, make shards, train on them from scratch and evaluate on people never seen (about 4 minutes).
 demo seed="0": setup
     {{bin}}/python cli.py cartoon affectnet --level easy --n 2400 --seed {{seed}} --out data/demo/raw-{{seed}}
     {{bin}}/python cli.py shard affectnet --raw data/demo/raw-{{seed}} --out data/demo/shards-{{seed}} --size 128
