@@ -43,7 +43,7 @@ format: setup
     {{bin}}/ruff check --fix .
     {{bin}}/ruff format .
 
-# Run one benchmark: layers, step, feed or shard.
+# Run one benchmark: layers, step, feed, shard, report, predict or recipes.
 bench name *args: setup
     {{bin}}/python benchmarks/{{name}}.py {{args}}
 

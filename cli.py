@@ -605,7 +605,9 @@ def import_weights(
 )
 def bench(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="layers, step, feed, shard, report or predict")],
+    name: Annotated[
+        str, typer.Argument(help="layers, step, feed, shard, report, predict, recipes")
+    ],
 ) -> None:
     """Run a benchmark, ours beside its baselines, and print its table; --quick for a glance."""
     folder = Path(__file__).parent / "benchmarks"

@@ -29,7 +29,8 @@ from avce.methods import build_method
 from avce.predictions import predict_table
 from avce.runs import load_run, read_facts
 from avce.trainer import fit
-from pipelines import Augment, Batches, batches
+from cli import labelled, stream
+from pipelines import Batches
 from shards import LabelIndex
 
 SAME = ("paper", "demo")  # other names of avce and of avce_joint
@@ -72,17 +73,8 @@ def faces(out: Path) -> LabelIndex:
 
 
 def loader(index: LabelIndex, config: Config, split: str) -> Batches:
-    """Batches of one split, moved about a little in training."""
-    on_plane = config.task == "va"
-    valid = {"va_valid": True} if on_plane else {"expression": range(config.classes)}
-    return batches(
-        index.where(split=split, **valid),
-        config.batch_size,
-        targets=("valence", "arousal") if on_plane else ("expression",),
-        augment=Augment() if split == "train" else False,
-        image_size=config.image_size,
-        seed=config.seed,
-    )
+    """Batches of one split as `cli.py train` makes them."""
+    return stream(labelled(index, config, split), config, training=split == "train")
 
 
 def train(name: str, config: Config, index: LabelIndex, run: Path) -> None:
