@@ -415,17 +415,18 @@ def figures(
     chosen = numbers_in(frames)
     kinds = {one_of(kind, KINDS, "figure") for kind in only or KINDS}
     film = Path(video) if video and Path(video).is_file() else None
+    runs = runs or [latest()]
     drawn: list[Any] = []
     if film and "video" in kinds:
         kinds -= {"video"}
         drawn.append(filmed(runs, which, film, faces, chosen, maps))
     if kinds:
-        seen = [look(run, Choice(shards, split, fold, where, which)) for run in runs or [None]]
+        seen = [look(run, Choice(shards, split, fold, where, which)) for run in runs]
         about = {} if film else {"video": video, "frames": chosen}
         drawn += collection(
             [s.exhibit() for s in seen], kinds, seen[0].index.read, EXPRESSIONS, maps, **about
         )
-    folder = to or (runs[0] if runs else latest()) / "figures"
+    folder = to or runs[0] / "figures"
     found = {}
     for picture, paths in saved(drawn, folder):
         tell(f"wrote {paths[0]} and {paths[1].suffix}")
@@ -701,7 +702,7 @@ def latest() -> Path:
 
 
 def filmed(
-    runs: list[Path] | None,
+    runs: list[Path],
     which: Which,
     film: Path,
     faces: str | None,
@@ -714,8 +715,7 @@ def filmed(
     from avce.predict import Predictor
     from shards.finder import finder_for
 
-    folders = runs or [latest()]
-    predictors = {folder.name: Predictor.load(folder, which, device()) for folder in folders}
+    predictors = {folder.name: Predictor.load(folder, which, device()) for folder in runs}
     find = finder_for(faces, device())
     with bar(f"watching {film}") as progress:
         return fluctuation_of_film(
@@ -803,9 +803,9 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
 def pictures(sources: Sequence[str], skipped: Any) -> tuple[Any, bool]:
     """Frames of the sources, and whether they are cropped faces already, as shards are."""
     from avce.predict import encoded_frames, frames_of
-    from shards import LabelIndex
+    from shards import LABELS, LabelIndex
 
-    folders = [source for source in sources if (Path(source) / "labels.arrow").is_file()]
+    folders = [source for source in sources if (Path(source) / LABELS).is_file()]
     if not folders:
         return frames_of(sources, skipped), False
     if len(folders) < len(sources):
@@ -820,9 +820,10 @@ def sure_scores(run: Path, which: Which) -> dict[str, Any] | None:
     """A run's scores with intervals on what it held out; None where its shards are not here."""
     from avce.intervals import assess
     from avce.runs import read_facts
+    from shards import LABELS
 
     folders = (read_facts(run).get("shards") or {}).get("folders") or []
-    if not folders or not all((Path(folder) / "labels.arrow").is_file() for folder in folders):
+    if not folders or not all((Path(folder) / LABELS).is_file() for folder in folders):
         tell("the run's shards are not here: the card has its scores without intervals")
         return None
     return assess(look(run, Choice(which=which)).table, str(run)).as_dict()

@@ -14,9 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shards import LabelIndex
-
-LABELS = "labels.arrow"
+from shards import LABELS, LabelIndex
 
 
 def cached(url: str, progress: Callable[[int, int], None] | None = None) -> Path:

@@ -7,6 +7,7 @@ from shards.convert import build as build
 from shards.crop import Crop as Crop
 from shards.engine import Engine as Engine
 from shards.findings import Findings as Findings
+from shards.index import LABELS as LABELS
 from shards.index import SCHEMA as SCHEMA
 from shards.index import LabelIndex as LabelIndex
 from shards.index import Selection as Selection

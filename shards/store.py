@@ -19,6 +19,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from shards.index import LABELS
+
 WORK = ".work"  # plan, completion markers and lock, removed at the end
 FRAMES = f"{WORK}/frames"  # crops of videos that wait for their shard
 
@@ -102,7 +104,7 @@ class Store:
 
     def remove(self, names: list[str]) -> None:
         """Remove files, the promise (labels.arrow) first."""
-        for name in sorted(names, key=lambda name: name != "labels.arrow"):
+        for name in sorted(names, key=lambda name: name != LABELS):
             if self.url is not None:
                 _files(self.url).rm_file(f"{self.url}/{name}")
             (self.local / name).unlink(missing_ok=True)
