@@ -148,6 +148,13 @@ def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
         yield progress
 
 
+ONE_HOT = (
+    "SparseMax keeps one entry of z for every face: no gradient passes through the attentive view, "
+    "and the contrastive terms teach the encoder through the others alone; docs/method.md says "
+    "when this happens and what was measured"
+)
+
+
 @contextmanager
 def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
     """The same for records of the training log; in a pipe a line for each evaluation."""
@@ -157,8 +164,10 @@ def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
     with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as drawn:
         task = drawn.add_task("training", total=None, note="")
         notes: dict[str, str] = {}
+        warned = False
 
         def progress(record: dict[str, Any]) -> None:
+            nonlocal warned
             if "val" in record:
                 notes["val"] = in_short(record["val"])
                 drawn.console.print(f"step {record['step']}: {notes['val']}", highlight=False)
@@ -166,6 +175,9 @@ def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
                 notes["loss"] = f"loss {sum(record['losses'].values()):.3f}"
                 notes["rate"] = f"{record['images_per_s']:,.0f} images/s"
                 drawn.update(task, total=record["steps"])
+            if record.get("support") == 1 and not warned:
+                warned = True
+                drawn.console.print(ONE_HOT, highlight=False, soft_wrap=True)
             drawn.update(task, completed=record["step"], note="  ".join(notes.values()))
 
         yield progress

@@ -72,6 +72,10 @@ class Method(nn.Module):
         """Valence and arousal, or one logit a class: encoder, compressor, regressor only."""
         return self.model(image)
 
+    def gauges(self) -> dict[str, float]:
+        """Numbers about the newest batch that the training log keeps beside the losses."""
+        return {}
+
     def train(self, mode: bool = True) -> Method:
         """As nn.Module; `authors_eval_mode` keeps dropout and norms asleep, but for V.
 

@@ -522,6 +522,7 @@ class Training:
             "wait_ms": round(1e3 * self.feed.waited / steps, 3),
             "share": self.clock.shares(seconds / steps) if self.clock else {},
         }
+        record |= self.method.gauges()
         if self.config.audit:
             record["audit"] = max((x.largest_difference for x in self.layers), default=0.0)
         self.on_lead(lambda: self.journal.write(record))

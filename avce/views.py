@@ -47,6 +47,7 @@ class Views(Method):
             heads.append("extra_head")
         self.heads = tuple(heads)
         self.phases = self._phases()
+        self._attentive: Tensor | None = None  # of the newest forward, for `gauges`
 
     def _phases(self) -> dict[str, tuple[str, ...]]:
         everything = tuple(self.networks)
@@ -76,7 +77,19 @@ class Views(Method):
         if (phase == "main" and self.contrast is None) or not self.heads:
             return z, z
         with torch.autocast(z.device.type, enabled=False):
-            return self.sparsemax(z), self.softmax(z)
+            attentive = self.sparsemax(z)
+            self._attentive = attentive.detach()
+            return attentive, self.softmax(z)
+
+    def gauges(self) -> dict[str, float]:
+        """`support`: how many of z's 32 entries SparseMax keeps, mean over the newest batch.
+
+        At 1 each attentive view is a vertex of the simplex and passes no gradient to z
+        (docs/method.md, "When the attentive view becomes a vertex").
+        """
+        if self._attentive is None:
+            return {}
+        return {"support": float((self._attentive > 0).sum(-1).float().mean())}
 
     def _main(
         self, z: Tensor, attentive: Tensor, inattentive: Tensor, target: Tensor

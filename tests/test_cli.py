@@ -18,6 +18,7 @@ from avce.checkpoint import as_safetensors, read_safetensors
 from avce.footage import Film
 from avce.predictions import read_predictions
 from shards.image import encode_jpeg
+from terminal import training_bar
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--set=image_size=64", "--set=batch_size=16", "--set=log_every=2", "--epochs=1"]
@@ -311,3 +312,12 @@ def test_other_ranks_are_quiet(type_in, monkeypatch):
     _, out, err = type_in("inspect", "nothing")
     assert not out
     assert not err
+
+
+def test_a_training_whose_attentive_view_is_a_vertex_says_so_once(capsys):
+    record = {"steps": 4, "losses": {"mse": 0.1}, "images_per_s": 100.0}
+    with training_bar() as progress:
+        assert progress is not None
+        for step, support in enumerate((1.5, 1.0, 1.0, 1.2), start=1):
+            progress(record | {"step": step, "support": support})
+    assert capsys.readouterr().err.count("SparseMax keeps one entry of z for every face") == 1

@@ -124,6 +124,17 @@ def test_the_contrastive_term_is_its_brick():
     torch.testing.assert_close(summed(image, target, "main")["contrast"], 16e-4 * brick)
 
 
+@pytest.mark.parametrize(("scale", "kept"), [(0.0, 32.0), (1e6, 1.0)])
+def test_support_counts_the_entries_that_sparsemax_keeps(scale, kept):
+    method = build_method(scratch("paper", "dropout=0"))
+    assert method.gauges() == {}  # nothing has been seen yet
+    with torch.no_grad():
+        method.model.compressor.register_forward_hook(lambda _m, _x, z: scale * z)
+        method(*batch(method.config), "main")
+    assert method.gauges() == {"support": kept}
+    assert build_method(scratch("baseline_light")).gauges() == {}
+
+
 def test_modes():
     method = build_method(scratch("paper")).train()
     assert method.model.regressor.training and method.projection_head.training
