@@ -1,11 +1,14 @@
 """Every recipe on the same drawn faces with the same small budget: held-out CCC over seeds.
 
-    python benchmarks/recipes.py [--seeds 3] [--epochs 4] [--only avce avce_joint] [--out FOLDER]
+    python benchmarks/recipes.py [--seeds 3] [--epochs 8] [--only avce avce_joint] [--out FOLDER]
+    python benchmarks/recipes.py --only avce authors --set norm=none
 
 All train from scratch on the same pictures, 64 pixels wide, in batches of 32, with Adam at 3e-4
 and without dropout; the rest is the recipe's. So the table says how the objectives compare when
 little is known and little time is given, not what they reach. Scores are of the last weights, so
-that nothing is chosen on the people held out. A finished run is not repeated: stop at any time.
+that nothing is chosen on the people held out. A run that ends in one prediction for every face
+has no CCC: it counts as 0 and is named. `support` is how many of z's 32 entries SparseMax keeps at
+the end (docs/method.md). A finished run is not repeated: stop at any time.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(ROOT := Path(__file__).parent.parent))
 
-from avce.config import RECIPES, Config
+from avce.config import RECIPES, Config, with_settings
 from avce.intervals import compare
 from avce.journal import read_log
 from avce.methods import build_method
@@ -31,16 +34,20 @@ from avce.runs import load_run, read_facts
 from avce.trainer import fit
 from cli import labelled, stream
 from pipelines import Batches
-from shards import LabelIndex
+from shards import LABELS, LabelIndex
 
 SAME = ("paper", "demo")  # other names of avce and of avce_joint
 HEAVY = ("resnet18", "caf_resnet18", "resnet50", "resnet101")  # only when named by --only
 FACES, SIZE, BATCH = 2400, 64, 32
+SETTLE = (0.5, 0.7, 0.85, 0.95)  # the rate is halved here: the last weights should not swing
 
 
-def budgeted(name: str, epochs: int, seed: int) -> Config:
-    """The recipe under the common budget."""
-    return replace(
+def budgeted(
+    name: str, index: LabelIndex, epochs: int, seed: int, settings: Sequence[str]
+) -> Config:
+    """The recipe under the common budget of `epochs` over the drawn faces."""
+    steps = epochs * len(labelled(index, RECIPES[name], "train")) // BATCH
+    config = replace(
         RECIPES[name],
         weights="none",
         image_size=SIZE,
@@ -51,19 +58,20 @@ def budgeted(name: str, epochs: int, seed: int) -> Config:
         betas=(0.9, 0.999),
         batch_size=BATCH,
         epochs=epochs,
-        milestones=(125, 165, 205, 230),  # of 252 steps: the last weights should not swing
+        milestones=tuple(round(part * steps) for part in SETTLE),
         factor=0.5,
         seed=seed,
         eval_every=10**9,  # before the first step and after the last
         log_every=10,
         log_with="none",
     )
+    return with_settings(config, settings)
 
 
 def faces(out: Path) -> LabelIndex:
     """Draw and shard the faces, once."""
     shards = out / "shards"
-    if not (shards / "labels.arrow").exists():
+    if not (shards / LABELS).exists():
         cli = [sys.executable, str(ROOT / "cli.py")]
         draw = ["cartoon", "affectnet", "--level", "easy", "--n", str(FACES)]
         subprocess.run([*cli, *draw, "--out", str(out / "raw")], check=True)
@@ -92,17 +100,34 @@ def train(name: str, config: Config, index: LabelIndex, run: Path) -> None:
 
 
 def last_scores(run: Path) -> tuple[float, ...]:
-    """CCC of valence and arousal, or the accuracy, of the last weights."""
+    """CCC of valence and arousal, or the accuracy, of the last weights; an undefined CCC is 0."""
     last = read_facts(run)["scores"]["last"]
     if "accuracy" in last:
         return (last["accuracy"],)
-    return last["valence"]["ccc"], last["arousal"]["ccc"]
+    return last["valence"]["ccc"] or 0.0, last["arousal"]["ccc"] or 0.0
+
+
+def collapsed(run: Path) -> bool:
+    """Whether the last weights predict the same for every face."""
+    last = read_facts(run)["scores"]["last"]
+    return "valence" in last and None in (last["valence"]["ccc"], last["arousal"]["ccc"])
+
+
+def logged(run: Path, field: str) -> list[float]:
+    """All values of a field of the log."""
+    return [record[field] for record in read_log(run / "log.jsonl") if field in record]
 
 
 def steps_per_second(run: Path) -> float:
     """Median over the log."""
-    rates = [r["images_per_s"] for r in read_log(run / "log.jsonl") if "images_per_s" in r]
-    return statistics.median(rates) / BATCH
+    return statistics.median(logged(run, "images_per_s")) / BATCH
+
+
+def remarks(runs: Sequence[Path]) -> str:
+    """What the numbers do not tell: entries that SparseMax keeps, runs that collapsed."""
+    ends = [values[-1] for run in runs if (values := logged(run, "support"))]
+    support = [f"support {statistics.fmean(ends):.2f}"] if ends else []
+    return ", ".join([*support, *(f"{run.name} collapsed" for run in runs if collapsed(run))])
 
 
 def spread(values: Sequence[float]) -> str:
@@ -112,20 +137,20 @@ def spread(values: Sequence[float]) -> str:
 
 def show(names: Sequence[str], seeds: int, out: Path) -> None:
     """The table, best mean CCC first."""
-    print(f"\n{'recipe':32s} {'CCC valence':16s} {'CCC arousal':16s} steps/s")
+    print(f"\n{'recipe':32s} {'CCC valence':16s} {'CCC arousal':16s} steps/s  notes")
     rows = []
     for name in names:
         runs = [out / name / f"seed{seed}" for seed in range(seeds)]
         scores = list(zip(*map(last_scores, runs), strict=True))
         speed = statistics.median(map(steps_per_second, runs))
-        rows.append((statistics.fmean(map(statistics.fmean, scores)), name, scores, speed))
-    for _, name, scores, speed in sorted(rows, reverse=True):
+        rows.append((statistics.fmean(map(statistics.fmean, scores)), name, scores, speed, runs))
+    for _, name, scores, speed, runs in sorted(rows, reverse=True):
         cells = (
             [spread(axis) for axis in scores]
             if len(scores) == 2
             else ["accuracy", *map(spread, scores)]
         )
-        print(f"{name:32s} {cells[0]:16s} {cells[1]:16s} {speed:.2f}")
+        print(f"{name:32s} {cells[0]:16s} {cells[1]:16s} {speed:7.2f}  {remarks(runs)}")
 
 
 def show_difference(first: str, second: str, index: LabelIndex, seeds: int, out: Path) -> None:
@@ -145,8 +170,9 @@ def show_difference(first: str, second: str, index: LabelIndex, seeds: int, out:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--only", nargs="+", choices=sorted(RECIPES))
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="for all runs")
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "recipes")
     parser.add_argument("--quick", action="store_true", help="one epoch, one seed, two recipes")
     return parser.parse_args(argv)
@@ -160,12 +186,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.seeds, args.epochs = 1, 1
         names, out = ["avce", "avce_joint"], out.with_name("recipes-quick")
     index = faces(out)
+    runs = out / f"{args.epochs}-epochs" / ",".join(args.set)
     for seed in range(args.seeds):
         for name in names:
-            train(name, budgeted(name, args.epochs, seed), index, out / name / f"seed{seed}")
-    show(names, args.seeds, out)
+            config = budgeted(name, index, args.epochs, seed, args.set)
+            train(name, config, index, runs / name / f"seed{seed}")
+    show(names, args.seeds, runs)
     if {"avce", "avce_joint"} <= set(names):
-        show_difference("avce", "avce_joint", index, args.seeds, out)
+        show_difference("avce", "avce_joint", index, args.seeds, runs)
 
 
 if __name__ == "__main__":
