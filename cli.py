@@ -259,9 +259,7 @@ def train(
         ),
     ] = None,
     settings: SettingsOption = None,
-    fold: Annotated[
-        int | None, typer.Option(help="Hold out this fold instead of the split val.")
-    ] = None,
+    fold: Annotated[int | None, typer.Option(help="Hold out this fold instead of a split.")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run exactly where it stopped.")
     ] = None,
@@ -278,10 +276,10 @@ def train(
     if resume and facts:
         shards, fold = [Path(p) for p in facts["folders"]], facts["fold"]
     index = LabelIndex.open(folders := shards or [SHARDS / "affectnet"])
-    parts = {
-        "train": labelled(index, config, "train", fold),
-        "val": labelled(index, config, "val", fold),
-    }
+    held = held_out(index)
+    parts = {name: labelled(index, config, name, fold) for name in ("train", held)}
+    if held == "test" and fold is None:
+        tell("no split val in these shards: scored on test, on which the best weights are chosen")
     facts = {
         "folders": [str(folder) for folder in folders],
         "fold": fold,
@@ -296,7 +294,7 @@ def train(
                 build_method(config),
                 config,
                 stream(parts["train"], config, training=True),
-                stream(parts["val"], config),
+                stream(parts[held], config),
                 run=folder,
                 resume=resume is not None,
                 progress=progress,
@@ -308,7 +306,7 @@ def train(
     if leads():
         scores = read_facts(folder)["scores"]["best"]
         print_scores(f"{folder} on held-out faces, best weights", first_scores(folder), scores)
-        then(f"python cli.py eval {folder} --split val")
+        then(f"python cli.py eval {folder} --split {held}")
 
 
 @app.command(name="eval", epilog='Example: python cli.py eval --where "valence > 0" --by video')
@@ -318,7 +316,7 @@ def evaluate_run(
         list[Path] | None, typer.Option(help="The same as the argument; repeatable.")
     ] = None,
     shards: ShardsOption = None,
-    split: SplitOption = "val",
+    split: SplitOption = None,
     fold: FoldOption = None,
     where: WhereOption = None,
     which: WhichOption = "best",
@@ -371,7 +369,7 @@ def evaluate_run(
     if as_json:
         found = scoreboard.as_dict(scored, drawn, groups)
         alone = found["runs"][0] | {"run": str(seen[0].run)} if len(scored) == 1 else {}
-        print_json({**alone, "weights": which, "split": split, **found})
+        print_json({**alone, "weights": which, "split": seen[0].split, **found})
     else:
         write = {"text": scoreboard.as_text, "csv": scoreboard.as_csv, "latex": scoreboard.as_latex}
         print(write[form](scoreboard.with_groups(drawn, groups)))
@@ -390,7 +388,7 @@ def figures(
         typer.Option(help="training, plane, maps, tsne or video; repeatable. Default all."),
     ] = None,
     shards: ShardsOption = None,
-    split: SplitOption = "val",
+    split: SplitOption = None,
     fold: FoldOption = None,
     where: WhereOption = None,
     which: WhichOption = "best",
@@ -442,7 +440,7 @@ def report(
     runs: RunsArgument = None,
     to: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
     shards: ShardsOption = None,
-    split: SplitOption = "val",
+    split: SplitOption = None,
     fold: FoldOption = None,
     where: WhereOption = None,
     which: WhichOption = "best",
@@ -468,7 +466,7 @@ def report(
             "digest": first.index.digest,
             "stand-in": "yes: drawn faces" if setting.stand_in else "no",
         },
-        commands=[line for s in seen for line in commands_of(str(s.run), s.facts, split)],
+        commands=[line for s in seen for line in commands_of(str(s.run), s.facts, s.split)],
         pictures=collection(
             [s.exhibit() for s in seen], kinds, first.index.read, EXPRESSIONS, maps
         ),
@@ -566,18 +564,37 @@ def sweep(
     root: Annotated[Path, typer.Option(help="Where finished runs lie.")] = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the commands.")] = False,
 ) -> None:
-    """Train what a table still misses, one run after the other; go on where it was stopped."""
+    """Train what a table still misses, one run after the other; go on where it was stopped.
+
+    Several sweeps of one table, each with its own GPU or machine, share the work.
+    """
     from avce import tables
+    from avce.sweep import sweep as train_missing
 
     chosen = tables.table(number)
-    for row, seed in tables.missing(chosen, range(seeds), root):
-        folder = tables.run_folder(chosen, row, seed, root)
-        words = tables.words(row, seed, folder, shards or [SHARDS / chosen.dataset], settings or [])
-        command = [sys.executable, str(Path(__file__)), "train", *words]
+
+    def start(row: tables.Row, seed: int, folder: Path) -> list[str]:
+        places = shards or [SHARDS / chosen.dataset]
+        words = tables.words(row, seed, folder, places, settings or [])
+        command = [*launcher(), str(Path(__file__)), "train", *words]
         tell(" ".join(command))
-        if not dry_run and subprocess.run(command).returncode:
-            raise ValueError(f"{folder} did not finish; mend it and run the same sweep again")
+        return command
+
+    if dry_run:
+        for row, seed in tables.missing(chosen, range(seeds), root):
+            start(row, seed, tables.run_folder(chosen, row, seed, root))
+        return
+    swept = train_missing(chosen, range(seeds), root, start)
     print_table(number, root=root)
+    if swept.stopped:
+        tell("stopped; run the same sweep again to go on")
+    for folder in swept.elsewhere:
+        tell(f"{folder} is being trained by another sweep")
+    if swept.failed:
+        raise ValueError(
+            f"{', '.join(map(str, swept.failed))} did not finish; its own message above says why; "
+            "mend it and run the same sweep again"
+        )
 
 
 @app.command(name="import", epilog="Example: python cli.py import released encoder.t7 regressor.t7")
@@ -625,7 +642,7 @@ class Choice:
     """Which samples a command is about, and which weights speak of them."""
 
     shards: list[Path] | None = None
-    split: str = "val"
+    split: str | None = None  # of these shards, the one that is held out
     fold: int | None = None
     where: str | None = None
     which: Which = "best"
@@ -639,6 +656,7 @@ class Seen:
     table: Any  # a pyarrow table
     facts: dict[str, Any]
     index: LabelIndex
+    split: str
     method: Method
     config: Config
 
@@ -648,7 +666,7 @@ class Seen:
 
         return Setting(
             self.index.table["dataset"][0].as_py(),
-            choice.split,
+            self.split,
             convention=convention,
             flip=flip,
             stand_in=bool(self.index.metadata.get("stand_in")),
@@ -686,12 +704,13 @@ def look(run: Path | None, choice: Choice, flip: bool = False) -> Seen:
     index = LabelIndex.open(choice.shards or facts["shards"]["folders"])
     own = None if choice.shards else facts["shards"]["fold"]
     fold = own if choice.fold is None else choice.fold
-    selection = labelled(index, config, choice.split, fold, choice.where)
+    split = choice.split or held_out(index)
+    selection = labelled(index, config, split, fold, choice.where)
     with bar(f"evaluating {folder}") as progress:
         table = predict_table(
             method, stream(selection, config), index.table, flip=flip, progress=progress
         )
-    return Seen(folder, table, facts, index, method, config)
+    return Seen(folder, table, facts, index, split, method, config)
 
 
 def latest() -> Path:
@@ -776,6 +795,11 @@ def labelled(
     return found
 
 
+def held_out(index: LabelIndex) -> str:
+    """The split that scores a model: val, or test where the owner gives no val (RAF-DB)."""
+    return "test" if "test" in index.splits and "val" not in index.splits else "val"
+
+
 def stream(selection: Selection, config: Config, *, training: bool = False) -> Batches:
     """This rank's batches of a selection."""
     from pipelines import Augment, batches
@@ -843,6 +867,14 @@ def device() -> str:
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+
+
+def launcher() -> list[str]:
+    """What starts a training on all GPUs of this machine; on one, or none, Python alone."""
+    import torch
+
+    several = torch.cuda.device_count() > 1
+    return [sys.executable, *(["-m", "accelerate.commands.launch"] if several else [])]
 
 
 def stamp() -> str:

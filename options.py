@@ -24,7 +24,10 @@ RunsArgument = Annotated[
     list[Path] | None, typer.Argument(metavar="RUN...", help="Default: the latest under runs/.")
 ]
 RunOption = Annotated[Path | None, typer.Option(help="Default: the latest under runs/.")]
-SplitOption = Annotated[str, typer.Option(help="train, val or test.")]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(help="train, val or test. Default: val, or test where there is no val."),
+]
 FoldOption = Annotated[
     int | None,
     typer.Option(help="This fold instead of a split. Default: the one the run held out."),

@@ -169,8 +169,8 @@ def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
         def progress(record: dict[str, Any]) -> None:
             nonlocal warned
             if "val" in record:
-                notes["val"] = in_short(record["val"])
-                drawn.console.print(f"step {record['step']}: {notes['val']}", highlight=False)
+                line = f"step {record['step']}: {in_short(record['val'])}"
+                drawn.console.print(line, highlight=False)  # above the bar, which has no room
             if "losses" in record:
                 notes["loss"] = f"loss {sum(record['losses'].values()):.3f}"
                 notes["rate"] = f"{record['images_per_s']:,.0f} images/s"

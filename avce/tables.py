@@ -57,6 +57,7 @@ class Filled:
     row: Row
     seeds: tuple[int, ...] = ()
     ours: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+    undefined: tuple[int, ...] = ()  # seeds that ended in one prediction for every face
 
     def mean(self, metric: str) -> tuple[float, ...] | None:
         """Mean over seeds for each axis, or None without a run."""
@@ -151,6 +152,7 @@ _RAF_DB = Table(
         _quoted("dacl", "DACL", {"accuracy": 0.8778}, backbone="-"),
         Row("avce_discrete", "AVCE-discrete", {"accuracy": 0.8470}, "avce_discrete"),
     ),
+    "RAF-DB has no validation split: ours is the best epoch on the test set, a choice made on it.",
 )
 _BACKBONES = Table(
     4,
@@ -232,15 +234,21 @@ def missing(table: Table, seeds: Sequence[int], root: Path = Path("runs")) -> li
         for row in table.rows
         if row.recipe is not None
         for seed in seeds
-        if _scores(run_folder(table, row, seed, root)) is None
+        if not finished(run_folder(table, row, seed, root))
     ]
+
+
+def finished(run: Path) -> bool:
+    """Whether a run went to its end: its scores are the last thing it writes."""
+    return _scores(run) is not None
 
 
 def fill(table: Table, root: Path = Path("runs")) -> list[Filled]:
     """Every row with the scores of its finished runs under `root`, seeds in order.
 
     The scores are those of the best checkpoint. Unfinished runs are left out; a run of another
-    recipe in a row's place is a ValueError, a score that is undefined counts as no run.
+    recipe in a row's place is a ValueError. A run with an undefined score enters no mean, and its
+    seed is named.
     """
     return [_filled(table, row, root) for row in table.rows]
 
@@ -253,17 +261,21 @@ def _filled(table: Table, row: Row, root: Path) -> Filled:
         if folder.name.removeprefix("seed").isdigit()
     )
     seeds: list[int] = []
+    undefined: list[int] = []
     ours: dict[str, list[tuple[float, ...]]] = {}
     for seed, folder in found:
         scores = _scores(folder)
-        values = {metric: _values(scores, metric) for metric in table.metrics} if scores else {}
-        if not values or any(None in value for value in values.values()):
+        if scores is None:
             continue
         _check_recipe(folder, row)
+        values = {metric: _values(scores, metric) for metric in table.metrics}
+        if any(None in value for value in values.values()):
+            undefined.append(seed)
+            continue
         seeds.append(seed)
         for metric, value in values.items():
             ours.setdefault(metric, []).append(tuple(v for v in value if v is not None))
-    return Filled(row, tuple(seeds), ours)
+    return Filled(row, tuple(seeds), ours, tuple(undefined))
 
 
 def _facts(folder: Path) -> dict[str, Any] | None:
@@ -336,8 +348,18 @@ def as_text(table: Table, rows: Sequence[Filled], root: Path = Path("runs")) -> 
     ]
     commands = [f"{f.row.name}: {c}" for f in rows if (c := command(table, f.row, root=root))]
     title = f"Table {table.number}. {table.title}: published | ours"
-    note = [table.note] if table.note else []
-    return "\n".join([title, *text, *note, "", *commands])
+    notes = [table.note] if table.note else []
+    return "\n".join([title, *text, *notes, *_left_out(rows), "", *commands])
+
+
+def _left_out(rows: Sequence[Filled]) -> list[str]:
+    """Why a mean has fewer seeds than there are runs: nobody should take it for all of them."""
+    return [
+        f"{f.row.name}: seed {', '.join(map(str, f.undefined))} predicts the same for every face, "
+        "has no correlation and is left out of the mean"
+        for f in rows
+        if f.undefined
+    ]
 
 
 def _pairs(table: Table, filled: Filled) -> list[str]:
@@ -392,6 +414,7 @@ def as_latex(table: Table, rows: Sequence[Filled]) -> str:
     return "\n".join(
         [
             f"% Table {table.number}: {table.title}",
+            *(f"% {note}" for note in _left_out(rows)),
             f"\\begin{{tabular}}{{ll{'c' * len(columns)}}}",
             "\\toprule",
             f"Method & Backbone & {heads} \\\\",

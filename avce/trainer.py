@@ -10,8 +10,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import signal
-import threading
 import time
 from bisect import bisect_right
 from collections import deque
@@ -19,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -50,6 +47,7 @@ from avce.layers import SoftMax, SparseMax
 from avce.methods import Method
 from avce.metrics import ClassScores, Scores
 from avce.runs import RunFolder, load_weights
+from avce.stopping import StopSignals
 
 Progress = Callable[[Record], None]
 AnyScores = Scores | ClassScores
@@ -216,34 +214,6 @@ class Feed:
             self.batches.load_state_dict(state)
         else:
             self.skip = step % self.length
-
-
-class StopSignals:
-    """Turns SIGTERM and Ctrl-C into a question the loop asks after each step.
-
-    A second Ctrl-C stops at once, except with `forgiving`: a launcher repeats what the terminal
-    has already sent. Outside the main thread signals cannot be caught, and nothing changes.
-    """
-
-    def __init__(self, *, forgiving: bool) -> None:
-        self.asked = False
-        self.forgiving = forgiving
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self.before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, _frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT and not self.forgiving:
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 # ---------------------------------------------------------------------------------- the loop

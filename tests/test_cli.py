@@ -314,6 +314,44 @@ def test_other_ranks_are_quiet(type_in, monkeypatch):
     assert not err
 
 
+def in_a_process(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "cli.py"), *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def expressions(tmp_path_factory) -> Path:
+    """A folder with shards of RAF-DB, which has a test set and no validation set."""
+    folder = tmp_path_factory.mktemp("expressions")
+    for words in (["cartoon", "raf-db", "--n", "48", "--level", "easy"], ["shard", "raf-db"]):
+        done = in_a_process(folder, *words)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_sweep_fills_its_table_and_then_has_nothing_to_do(expressions):
+    small = ("image_size=64", "batch_size=16", "epochs=1", "weights=none", "log_with=none")
+    sweep = ["sweep", "--table", "3", "--seeds", "2", *(f"--set={setting}" for setting in small)]
+    planned = in_a_process(expressions, *sweep, "--dry-run").stderr
+    assert planned.count("--recipe avce_discrete") == 2 and not (expressions / "runs").exists()
+    done = in_a_process(expressions, *sweep)
+    assert done.returncode == 0, done.stderr
+    assert "no split val in these shards: scored on test" in done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith("AVCE-discrete"))
+    assert "0.847 | 0." in row and "±" in row and row.endswith("2")
+    again = in_a_process(expressions, *sweep)
+    assert done.stdout.endswith(again.stdout) and "--recipe" not in again.stderr
+    # what was held out in training is what the other commands score, unless told otherwise
+    scored = in_a_process(expressions, "eval", "runs/table3/avce_discrete/seed0", "--json")
+    assert json.loads(scored.stdout)["split"] == "test"
+
+
+def test_a_sweep_that_cannot_begin_says_why(tmp_path):
+    done = in_a_process(tmp_path, "sweep", "--table", "3")
+    assert done.returncode == 1 and "data/shards/raf-db" in done.stderr
+    assert "runs/table3/avce_discrete/seed0 could not begin" in done.stderr
+
+
 def test_a_training_whose_attentive_view_is_a_vertex_says_so_once(capsys):
     record = {"steps": 4, "losses": {"mse": 0.1}, "images_per_s": 100.0}
     with training_bar() as progress:

@@ -44,14 +44,14 @@ DOORS = {  # library -> the only files that import it
     "webdataset": set(),  # users read our shards with it, and so do the tests
 }
 SHELVES = (  # inside avce a file imports only from a lower shelf
-    {"config", "metrics", "layers", "similarity", "miners", "gather"},
+    {"config", "metrics", "layers", "similarity", "miners", "gather", "stopping"},
     {"footage", "tracks", "overlay"},
     {"losses", "models", "weights"},
     {"method", "views", "caf", "methods", "released"},
     {"checkpoint", "evaluate", "journal", "runs"},
     {"trainer"},
     {"predictions", "intervals", "scoreboard", "figures", "maps", "tables", "markup", "packed"},
-    {"predict", "health"},
+    {"predict", "health", "sweep"},
     {"gallery"},
     {"report", "export"},
 )

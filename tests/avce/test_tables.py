@@ -107,9 +107,14 @@ def test_an_unfinished_or_undefined_run_does_not_count(tmp_path):
     facts = json.loads(path.read_text())
     facts["scores"]["best"]["valence"]["ccc"] = None
     path.write_text(json.dumps(facts))
-    assert fill(table(5), tmp_path)[0].seeds == ()
+    rows = fill(table(5), tmp_path)
+    assert (rows[0].seeds, rows[0].undefined) == ((), (0,))
+    for text in (as_text(table(5), rows, tmp_path), as_latex(table(5), rows)):
+        assert "paper: seed 0 predicts the same for every face" in text
     path.write_text(json.dumps(facts | {"scores": None}))
-    assert fill(table(5), tmp_path)[0].seeds == ()
+    rows = fill(table(5), tmp_path)
+    assert (rows[0].seeds, rows[0].undefined) == ((), ())
+    assert "left out" not in as_text(table(5), rows, tmp_path)
 
 
 @pytest.mark.parametrize("number", TABLES)
