@@ -580,10 +580,18 @@ def sweep(
         tell(" ".join(command))
         return command
 
+    left = tables.missing(chosen, range(seeds), root)
     if dry_run:
-        for row, seed in tables.missing(chosen, range(seeds), root):
+        for row, seed in left:
             start(row, seed, tables.run_folder(chosen, row, seed, root))
         return
+    for row, _ in left:
+        if row.config and lacks_weights(row.config, settings or []):
+            raise ValueError(
+                f"row {row.name} starts from the ImageNet weights of {row.config.encoder}, which "
+                "are not on this disk; --set weights=imagenet downloads them, --set weights=none "
+                "trains from random ones, which is not what was printed"
+            )
     swept = train_missing(chosen, range(seeds), root, start)
     print_table(number, root=root)
     if swept.stopped:
@@ -748,7 +756,6 @@ def configured(
     """The config of a recipe, or of the run to go on with and what that run was trained on."""
     from avce.config import Config, with_settings
     from avce.config import recipe as recipe_of
-    from avce.models import imagenet_at_hand
     from avce.runs import read_facts
 
     facts = read_facts(resume) if resume else None
@@ -757,14 +764,21 @@ def configured(
         chosen = with_settings(config, settings)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    asked = any(setting.startswith("weights=") for setting in settings)
-    if facts or asked or chosen.weights != "imagenet" or imagenet_at_hand(chosen.encoder):
+    if facts or not lacks_weights(chosen, settings):
         return chosen, facts and facts["shards"]
     tell(
         f"no ImageNet weights of {chosen.encoder} on this disk: training starts from random ones "
         "(--weights imagenet downloads them, --weights PATH reads a file)"
     )
     return with_settings(chosen, ["weights=none"]), None
+
+
+def lacks_weights(config: Config, settings: Sequence[str]) -> bool:
+    """Whether ImageNet's weights are wanted, not on this disk, and nobody asked for a download."""
+    from avce.models import imagenet_at_hand
+
+    asked = any(setting.startswith("weights=") for setting in settings)
+    return not asked and config.weights == "imagenet" and not imagenet_at_hand(config.encoder)
 
 
 def labelled(

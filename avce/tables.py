@@ -198,10 +198,13 @@ def run_folder(table: Table, row: Row, seed: int, root: Path = Path("runs")) -> 
 
 
 def command(table: Table, row: Row, seed: int = 0, root: Path = Path("runs")) -> str | None:
-    """The exact command that trains the row; None for quoted rows."""
-    if row.recipe is None:
+    """The exact command that trains the row; None for quoted rows.
+
+    It names the first weights, which makes it a request to download them where they are missing.
+    """
+    if row.config is None:
         return None
-    settings = [f"seed={seed}", *row.settings]
+    settings = [f"seed={seed}", f"weights={row.config.weights}", *row.settings]
     return " ".join(
         [
             "accelerate launch cli.py train",

@@ -286,6 +286,7 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
         (["report", "nowhere"], 1, "not a run"),
         (["bench", "speed"], 2, "there is no benchmark"),
         (["table", "9"], 2, "less than or equal to 5"),
+        (["sweep", "--table", "3"], 1, "starts from the ImageNet weights of alexnet"),
         (["import", "released", "no.t7", "none.t7"], 1, "no.t7"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -293,6 +294,7 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
 def test_errors_are_sentences(words, code, sentence, type_in, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli.err, "width", 400, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no downloaded weights
     found, out, err = type_in(*words)
     flat = " ".join(err.replace("│", " ").split())
     assert found == code, err
@@ -347,7 +349,7 @@ def test_a_sweep_fills_its_table_and_then_has_nothing_to_do(expressions):
 
 
 def test_a_sweep_that_cannot_begin_says_why(tmp_path):
-    done = in_a_process(tmp_path, "sweep", "--table", "3")
+    done = in_a_process(tmp_path, "sweep", "--table", "3", "--set", "weights=none")
     assert done.returncode == 1 and "data/shards/raf-db" in done.stderr
     assert "runs/table3/avce_discrete/seed0 could not begin" in done.stderr
 

@@ -65,7 +65,7 @@ def test_commands_are_exact():
     assert command(table(2), row, seed=3) == (
         "accelerate launch cli.py train --shards data/shards/aff-wild "
         "--recipe infonce_debiased_select --run runs/table2/infonce_debiased_select/seed3 "
-        "--set seed=3"
+        "--set seed=3 --set weights=imagenet"
     )
     quoted = next(row for row in table(1).rows if row.name == "jang")
     assert command(table(1), quoted) is None
