@@ -79,12 +79,19 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         KeyError,
         zipfile.BadZipFile,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _why_unreadable(error)
         raise ValueError(
             f"{path} is no safetensors file and no torch file of plain tensors ({reason}); "
             "export a state_dict"
         ) from None
     return _state_dict(content, path)
+
+
+def _why_unreadable(error: Exception) -> str:
+    """One line; torch's own for pickles advises to open the file all the same."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds more than tensors, and opening that could run code"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
