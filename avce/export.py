@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from avce.checkpoint import as_safetensors, write_aside
 from avce.config import Config
-from avce.models import AVModel
-from avce.predict import CENTRE, MEAN, STD, Framing, framing_of
+from avce.models import MEAN, STD, AVModel
+from avce.predict import CENTRE, Framing, framing_of
 from avce.runs import Which, load_run
 
 Format = Literal["safetensors", "onnx"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from avce.gather import all_sum, world_size
 
 LATENT = 32  # width of z
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of every input: ImageNet, RGB, in [0, 1]
 
 
 class AlexNetTrunk(nn.Module):
@@ -98,7 +99,27 @@ def _timm(name: str) -> Any:
     if name not in timm.list_models():
         near = timm.list_models(f"*{name[:6]}*")[:3]
         raise ValueError(f"timm has no model {name!r}; near ones: {', '.join(near) or 'none'}")
-    return timm.create_model(name, pretrained=False, num_classes=0)
+    model = timm.create_model(name, pretrained=False, num_classes=0)
+    trained_on: Any = model.pretrained_cfg
+    _renormalise(model, trained_on["mean"], trained_on["std"])
+    return model
+
+
+def _renormalise(encoder: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Let an encoder see what its weights were trained on, where that is not ImageNet's mean and
+    deviation: EfficientNet-lite and many others have 0.5 and 0.5. A hook leaves tensor names."""
+    if (tuple(mean), tuple(std)) == (MEAN, STD):
+        return
+
+    def before(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        scale = [ours / theirs for ours, theirs in zip(STD, std, strict=True)]
+        shift = [(a - b) / s for a, b, s in zip(MEAN, mean, std, strict=True)]
+        image = args[0]
+        return (
+            image * image.new_tensor(scale)[:, None, None] + image.new_tensor(shift)[:, None, None],
+        )
+
+    encoder.register_forward_pre_hook(before)
 
 
 def torchvision_imagenet(encoder: str) -> dict[str, Tensor]:

@@ -35,11 +35,11 @@ from avce.config import Config
 from avce.evaluate import device_of, evaluating
 from avce.footage import VIDEOS, Film, Frame, Skipped, camera_frames, video_frames
 from avce.methods import build_method
+from avce.models import MEAN, STD
 from avce.overlay import Overlay
 from avce.runs import Which, load_run
 from avce.tracks import Tracker
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, RGB, of pixels in [0, 1]
 CENTRE = 224 / 256  # of the stored side: training sees crops of this share, evaluation the middle
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _HELD = 128 << 20  # bytes of pictures waiting for their batch

@@ -12,6 +12,8 @@ from avce.caf import Discriminator
 from avce.config import RECIPES, Config, with_settings
 from avce.methods import build_method, build_model
 from avce.models import (
+    MEAN,
+    STD,
     AlexNetTrunk,
     CAFCompressor,
     Compressor,
@@ -169,3 +171,18 @@ def test_timm_encoders_by_name():
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
     assert model.compressor.fc.in_features == 1280
+
+
+def test_a_timm_encoder_sees_what_it_was_trained_on():
+    timm = pytest.importorskip("timm", reason="the extra timm is not installed")
+    pixels = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    channels = (1, 3, 1, 1)
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(channels) for v in (MEAN, STD))
+    for name, own in (("tf_efficientnet_lite0", (pixels - 0.5) / 0.5), ("resnet10t", None)):
+        encoder = build_encoder(f"timm/{name}")[0].double().eval()
+        bare = timm.create_model(name, num_classes=0).double().eval()
+        bare.load_state_dict(encoder.state_dict())  # the same names
+        given = (pixels - mean) / std  # what every encoder is fed
+        with torch.no_grad():
+            wanted = bare(given if own is None else own)
+            torch.testing.assert_close(encoder(given), wanted, rtol=0, atol=1e-12)
