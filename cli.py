@@ -197,8 +197,10 @@ def shard(
         report = build(name, raw or RAW / name, folder, options, progress)
     print_report(report)
     if report.complete:
-        default = folder == str(SHARDS / "affectnet")
-        then("accelerate launch cli.py train" + ("" if default else f" --shards {folder}"))
+        words = [] if folder == str(SHARDS / "affectnet") else [f"--shards {folder}"]
+        if name == "raf-db":  # expressions alone
+            words.append("--recipe avce_discrete")
+        then(" ".join(["accelerate launch cli.py train", *words]))
 
 
 @app.command(epilog="Example: python cli.py inspect affectnet --plot affectnet.png")
@@ -802,9 +804,12 @@ def labelled(
     found = index.where(filter=condition(where) if where else None, **wanted)
     if not len(found):
         also = f" and {where}" if where else ""
+        mend = "choose another --split, --fold or --where, or other shards"
+        if on_plane and not len(index.where(va_valid=True)):
+            mend = "no row of them has valence and arousal, so use --recipe avce_discrete"
         raise ValueError(
             f"{', '.join(map(str, index.folders))}: no row meets {wanted}{also}; the splits are "
-            f"{index.splits}; choose another --split, --fold or --where, or other shards"
+            f"{index.splits}; {mend}"
         )
     return found
 

@@ -348,6 +348,13 @@ def test_a_sweep_fills_its_table_and_then_has_nothing_to_do(expressions):
     assert json.loads(scored.stdout)["split"] == "test"
 
 
+def test_shards_of_expressions_name_the_recipe_for_them(expressions):
+    shard = in_a_process(expressions, "shard", "raf-db")  # finished already
+    assert "--shards data/shards/raf-db --recipe avce_discrete" in shard.stdout + shard.stderr
+    wrong = in_a_process(expressions, "train", "--shards", "data/shards/raf-db")
+    assert wrong.returncode == 1 and "so use --recipe avce_discrete" in wrong.stderr
+
+
 def test_a_sweep_that_cannot_begin_says_why(tmp_path):
     done = in_a_process(tmp_path, "sweep", "--table", "3", "--set", "weights=none")
     assert done.returncode == 1 and "data/shards/raf-db" in done.stderr
