@@ -574,6 +574,8 @@ def sweep(
     from avce.sweep import sweep as train_missing
 
     chosen = tables.table(number)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise typer.BadParameter("a sweep launches its trainings; start it by python cli.py sweep")
 
     def start(row: tables.Row, seed: int, folder: Path) -> list[str]:
         places = shards or [SHARDS / chosen.dataset]

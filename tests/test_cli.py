@@ -309,6 +309,12 @@ def test_every_command_shows_an_example():
     assert all("Example: " in (epilog or "") for epilog in help_of.values()), help_of
 
 
+def test_a_sweep_is_not_launched_on_many_ranks(type_in, monkeypatch):
+    monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
+    code, _, err = type_in("sweep", "--table", "2")
+    assert code == 2 and "start it by python" in " ".join(err.replace("│", " ").split())
+
+
 def test_other_ranks_are_quiet(type_in, monkeypatch):
     monkeypatch.setitem(os.environ, "RANK", "1")
     _, out, err = type_in("inspect", "nothing")
