@@ -32,7 +32,7 @@ from avce.methods import build_method
 from avce.predictions import predict_table
 from avce.runs import load_run, read_facts
 from avce.trainer import fit
-from cli import labelled, stream
+from joining import labelled, stream
 from pipelines import Batches
 from shards import LABELS, LabelIndex
 

@@ -40,7 +40,7 @@ DOORS = {  # library -> the only files that import it
     "skia": {"shards/pencil.py"},
     "timm": {"avce/models.py"},
     "torchvision": {"avce/models.py"},
-    "typer": {"cli.py", "options.py"},
+    "typer": {"cli.py", "joining.py", "options.py"},
     "webdataset": set(),  # users read our shards with it, and so do the tests
 }
 SHELVES = (  # inside avce a file imports only from a lower shelf
@@ -82,10 +82,16 @@ def name(file: Path) -> str:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_import_only_their_neighbours(room):
-    forbidden = set(ROOMS) - ROOMS[room] - {room} | {"cli"}
+    forbidden = set(ROOMS) - ROOMS[room] - {room} | {"cli", "joining"}
     for file in (ROOT / room).rglob("*.py"):
         met = {module.split(".")[0] for module in imports(file)}
         assert not met & forbidden, f"{name(file)} imports {met & forbidden}"
+
+
+@pytest.mark.parametrize("file", ["terminal.py", "options.py"])
+def test_what_is_printed_and_typed_knows_no_room(file):
+    met = {module.split(".")[0] for module in imports(ROOT / file)}
+    assert not met & ({*ROOMS, "cli", "joining"}), f"{file} imports {met & set(ROOMS)}"
 
 
 @pytest.mark.parametrize("library", DOORS)
