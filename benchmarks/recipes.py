@@ -31,6 +31,7 @@ from avce.journal import read_log
 from avce.methods import build_method
 from avce.predictions import predict_table
 from avce.runs import load_run, read_facts
+from avce.sweep import claimed
 from avce.trainer import fit
 from joining import labelled, stream
 from pipelines import Batches
@@ -87,15 +88,18 @@ def loader(index: LabelIndex, config: Config, split: str) -> Batches:
 
 def train(name: str, config: Config, index: LabelIndex, run: Path) -> None:
     """One run, unless it is finished; a stopped one goes on."""
-    begun = (run / "run.json").exists()
-    if begun and read_facts(run).get("scores"):
-        return
-    start = time.monotonic()
-    with (
-        closing(loader(index, config, "train")) as stream,
-        closing(loader(index, config, "val")) as held_out,
-    ):
-        fit(build_method(config), config, stream, held_out, run=run, resume=begun)
+    with claimed(run) as lock:
+        if lock is None:
+            raise SystemExit(f"{run} is being trained by another process; wait for it")
+        begun = (run / "run.json").exists()
+        if begun and read_facts(run).get("scores"):
+            return
+        start = time.monotonic()
+        with (
+            closing(loader(index, config, "train")) as stream,
+            closing(loader(index, config, "val")) as held_out,
+        ):
+            fit(build_method(config), config, stream, held_out, run=run, resume=begun)
     print(f"{run.name} {name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 
