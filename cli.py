@@ -570,6 +570,7 @@ def sweep(
     Several sweeps of one table, each with its own GPU or machine, share the work.
     """
     from avce import tables
+    from avce.config import with_settings
     from avce.sweep import sweep as train_missing
 
     chosen = tables.table(number)
@@ -589,9 +590,10 @@ def sweep(
             start(row, seed, tables.run_folder(chosen, row, seed, root))
         return
     for row, _ in left:
-        if row.config and lacks_weights(row.config, settings or []):
+        config = row.config and with_settings(row.config, settings or [])
+        if config and lacks_weights(config, settings or []):
             raise ValueError(
-                f"row {row.name} starts from the ImageNet weights of {row.config.encoder}, which "
+                f"row {row.name} starts from the ImageNet weights of {config.encoder}, which "
                 "are not on this disk; --set weights=imagenet downloads them, --set weights=none "
                 "trains from random ones, which is not what was printed"
             )

@@ -111,13 +111,15 @@ def _renormalise(encoder: nn.Module, mean: Sequence[float], std: Sequence[float]
     if (tuple(mean), tuple(std)) == (MEAN, STD):
         return
 
-    def before(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        scale = [ours / theirs for ours, theirs in zip(STD, std, strict=True)]
-        shift = [(a - b) / s for a, b, s in zip(MEAN, mean, std, strict=True)]
-        image = args[0]
-        return (
-            image * image.new_tensor(scale)[:, None, None] + image.new_tensor(shift)[:, None, None],
-        )
+    ours, theirs = (torch.tensor(v, dtype=torch.float64) for v in ((MEAN, STD), (mean, std)))
+    ours, theirs = (values.view(2, 3, 1, 1) for values in (ours, theirs))
+    # buffers follow the encoder to its device: a tensor made in the hook would wait for the copy
+    encoder.register_buffer("input_scale", ours[1] / theirs[1], persistent=False)
+    encoder.register_buffer("input_shift", (ours[0] - theirs[0]) / theirs[1], persistent=False)
+
+    def before(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        scale, shift = (module.get_buffer(f"input_{part}") for part in ("scale", "shift"))
+        return (args[0] * scale.to(args[0].dtype) + shift.to(args[0].dtype),)
 
     encoder.register_forward_pre_hook(before)
 

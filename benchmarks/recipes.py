@@ -1,7 +1,8 @@
 """Every recipe on the same drawn faces with the same small budget: held-out CCC over seeds.
 
     python benchmarks/recipes.py [--seeds 3] [--epochs 8] [--only avce avce_joint] [--out FOLDER]
-    python benchmarks/recipes.py --only avce without_avce --set lr=1e-4 dropout=0.5
+    python benchmarks/recipes.py --only avce without_avce baseline_light --set lr=1e-4 \\
+        betas=0.5,0.9 dropout=0.5 encoder=timm/tf_efficientnet_lite0 weights=PATH
 
 All train from scratch on the same pictures, 64 pixels wide, in batches of 32, with Adam at 3e-4
 and without dropout; the rest is the recipe's. So the table says how the objectives compare when

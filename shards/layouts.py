@@ -33,12 +33,11 @@ from shards.oddities import apply_oddities, check_oddities
 
 Progress = Callable[[int, int], None] | None
 MARKER = "THESE_FACES_ARE_DRAWN.txt"
-CODECS = {".avi": "mpeg4", ".mp4": "libx264"}
 # With its assembly, x264 lets memory it has not written decide some bits: one film in fifty had
 # other bytes. Frames that come out of order are kept, since true films have them.
-CODEC_OPTIONS = {
-    ".avi": {},
-    ".mp4": {"preset": "ultrafast", "x264-params": "bframes=2:asm=0"},
+CODECS: dict[str, tuple[str, dict[str, str]]] = {
+    ".avi": ("mpeg4", {}),
+    ".mp4": ("libx264", {"preset": "ultrafast", "x264-params": "bframes=2:asm=0"}),
 }
 EXPRESSION_HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 UNIT_HEADER = "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
@@ -261,7 +260,7 @@ def write_video(path: Path, images: Iterable[np.ndarray], fps: int) -> None:
         stream = None
         for image in images:
             if stream is None:
-                codec, options = CODECS[path.suffix], CODEC_OPTIONS[path.suffix]
+                codec, options = CODECS[path.suffix]
                 stream = cast(VideoStream, container.add_stream(codec, rate=fps, options=options))
                 stream.height, stream.width = image.shape[:2]
                 stream.pix_fmt, stream.bit_rate = "yuv420p", 2_000_000
