@@ -7,7 +7,9 @@ machines over a shared disk, divide a table among them, and a killed one leaves 
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from pathlib import Path
 from avce.stopping import StopSignals
 from avce.tables import Row, Table, finished, missing, run_folder
 
+_ROOT = str(Path(__file__).parents[1])  # of the rooms, which need not be installed
 _LOOK_EVERY = 0.1  # seconds between looks at a training process and at our own signals
 
 Start = Callable[[Row, int, Path], Sequence[str]]  # the command that trains a row and seed
@@ -86,7 +89,8 @@ def claimed(run: Path) -> Iterator[int | None]:
 
 def run_through(command: Sequence[str], lock: int, stop: StopSignals) -> int:
     """The exit status of a command that ends early, by SIGTERM, once `stop` is asked."""
-    process = subprocess.Popen(command, pass_fds=[lock])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([_ROOT, *sys.path])}
+    process = subprocess.Popen(command, pass_fds=[lock], env=environment)
     told = False
     while (status := process.poll()) is None:
         if stop.asked and not told:

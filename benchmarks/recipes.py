@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(ROOT := Path(__file__).parent.parent))
 
+from avce.commands.join import labelled, stream
 from avce.config import RECIPES, Config, with_settings
 from avce.intervals import compare
 from avce.journal import read_log
@@ -34,7 +35,6 @@ from avce.predictions import predict_table
 from avce.runs import load_run, read_facts
 from avce.sweep import claimed
 from avce.trainer import fit
-from joining import labelled, stream
 from pipelines import Batches
 from shards import LABELS, LabelIndex
 

@@ -133,7 +133,7 @@ def draw_affectnet(
 
 
 def _check(plan: Plan, out: Path) -> None:
-    from shards.face import LEVELS  # loads skia, which nothing else here needs
+    from shards.face import LEVELS
 
     if plan.level not in LEVELS:
         raise ValueError(f"level {plan.level!r} is none of {', '.join(LEVELS)}; choose one of them")
@@ -180,7 +180,7 @@ def _draw_some(plan: Plan, out: Path, persons: range) -> list[tuple[int, list[Ro
 
 
 def _draw_person(plan: Plan, out: Path, person: int) -> Iterator[Row]:
-    from shards.face import Identity  # skia is loaded in the workers only
+    from shards.face import Identity
 
     rng = np.random.default_rng([plan.seed, person])
     sitter = Identity.draw(rng)

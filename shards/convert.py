@@ -386,7 +386,7 @@ class _Run:
     def _metadata(self) -> dict[str, Any]:
         return {
             "name": self.report.name,
-            "options": self.options.choices(self.report.name),
+            "avce.commands.options": self.options.choices(self.report.name),
             "stand_in": read_card(self.raw) is not None,  # drawn faces, not the data set itself
             "plan": self.plan.digest,
             "listing": self.plan.listing,

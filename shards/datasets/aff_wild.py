@@ -17,13 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.datasets.aff_wild_tree import TOLERANCE, Tree, check_numbers, find_tree, number_of_first
-from shards.datasets.annotations import (
-    box_around,
-    key_part,
-    read_axis,
-    read_points,
-    split_person,
-)
+from shards.datasets.annotations import box_around, key_part, read_axis, read_points, split_person
 from shards.datasets.folds import fold_by_hash, split_of_fold
 from shards.datasets.preflight import (
     check_counts,

@@ -28,12 +28,7 @@ from shards.datasets.aff_wild2_tables import (
     person_rows,
 )
 from shards.datasets.annotations import key_part, split_person
-from shards.datasets.preflight import (
-    check_counts,
-    check_each,
-    require_folder,
-    strictness,
-)
+from shards.datasets.preflight import check_counts, check_each, require_folder, strictness
 from shards.findings import Findings
 from shards.sample import Sample
 

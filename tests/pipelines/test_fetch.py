@@ -11,7 +11,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from joining import here
+from avce.commands.options import here
 from pipelines import batches, cached
 from pipelines.fetch import fetch
 from shards import LabelIndex

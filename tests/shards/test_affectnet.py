@@ -10,15 +10,7 @@ import pytest
 
 from shards import Findings, Sample
 from shards.datasets import affectnet
-from tests.shards.trees import (
-    LANDMARKS,
-    Tree2017,
-    blob,
-    encoded,
-    name_of,
-    write_2021,
-    write_card,
-)
+from tests.shards.trees import LANDMARKS, Tree2017, blob, encoded, name_of, write_2021, write_card
 
 
 def read(root: Path, **options) -> tuple[list[Sample], Findings]:

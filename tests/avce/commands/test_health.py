@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from avce.health import checks as avce_checks
+from avce.commands.health import checks as avce_checks
 from pipelines.health import checks as pipelines_checks
 from shards import Sample, write_shards
 from shards.health import checks as shards_checks

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from avce.commands.terminal import bar
+
 Level = Literal["easy", "normal", "hard"]
 Which = Literal["best", "last"]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -44,6 +46,22 @@ FacesOption = Annotated[
     typer.Option(help="Find faces, or take each picture as one."),
 ]
 WhichOption = Annotated[Which, typer.Option(help="The best weights or the last.")]
+
+
+def here(address: str) -> Path:
+    """A shard folder on this disk: the one named, or the copy of the one in a bucket."""
+    if "://" not in address:
+        return Path(address)
+    from pipelines import cached
+
+    with bar(f"fetching {address}") as progress:
+        return cached(address, progress)
+
+
+ShardsOption = Annotated[
+    list[Path] | None,
+    typer.Option(parser=here, help="Shard folder or s3://...; repeatable. Default: the run's own."),
+]
 
 
 def one_of(name: str, known: Sequence[str] | dict[str, Any], kind: str) -> str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from options import Which
-from terminal import bar, tell
+from avce.commands.options import Which
+from avce.commands.terminal import bar, tell
 
 if TYPE_CHECKING:
     from avce.config import Config
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from shards import LabelIndex, Selection
 
 SHARDS, RUNS = Path("data/shards"), Path("runs")
-
-
-def here(address: str) -> Path:
-    """A shard folder on this disk: the one named, or the copy of the one in a bucket."""
-    if "://" not in address:
-        return Path(address)
-    from pipelines import cached
-
-    with bar(f"fetching {address}") as progress:
-        return cached(address, progress)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ import pytest
 
 import cli
 from avce.checkpoint import as_safetensors, read_safetensors
+from avce.commands import terminal
 from avce.footage import Film
 from avce.predictions import read_predictions
 from shards.image import encode_jpeg
-from terminal import training_bar
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 SMALL = ["--set=image_size=64", "--set=batch_size=16", "--set=log_every=2", "--epochs=1"]
 
 
@@ -284,7 +284,6 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
         (["figures", "--frames", "x"], 2, "313,1350"),
         (["figures", "nowhere"], 1, "not a run"),
         (["report", "nowhere"], 1, "not a run"),
-        (["bench", "speed"], 2, "there is no benchmark"),
         (["table", "9"], 2, "less than or equal to 5"),
         (["sweep", "--table", "3"], 1, "starts from the ImageNet weights of alexnet"),
         (["import", "released", "no.t7", "none.t7"], 1, "no.t7"),
@@ -293,7 +292,7 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
 )
 def test_errors_are_sentences(words, code, sentence, type_in, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.err, "width", 400, raising=False)
+    monkeypatch.setattr(terminal.err, "width", 400, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no downloaded weights
     found, out, err = type_in(*words)
     flat = " ".join(err.replace("│", " ").split())
@@ -369,7 +368,7 @@ def test_a_sweep_that_cannot_begin_says_why(tmp_path):
 
 def test_a_training_whose_attentive_view_is_a_vertex_says_so_once(capsys):
     record = {"steps": 4, "losses": {"mse": 0.1}, "images_per_s": 100.0}
-    with training_bar() as progress:
+    with terminal.training_bar() as progress:
         assert progress is not None
         for step, support in enumerate((1.5, 1.0, 1.0, 1.2), start=1):
             progress(record | {"step": step, "support": support})

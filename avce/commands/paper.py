@@ -1,0 +1,119 @@
+"""The paper's tables: print them, train what they miss, bring in the authors' weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avce.commands.join import (
+    RUNS,
+    SHARDS,
+    lacks_weights,
+    launcher,
+)
+from avce.commands.options import (
+    Form,
+    SettingsOption,
+    ShardsOption,
+    one_of,
+)
+from avce.commands.terminal import (
+    tell,
+    then,
+)
+
+app = typer.Typer()
+
+
+@app.command(name="table", epilog="Example: python cli.py table 2 --format latex")
+def print_table(
+    number: Annotated[int, typer.Argument(min=1, max=5, help="Of the paper's supplement.")],
+    form: Annotated[Form, typer.Option("--format", help="text, csv or latex.")] = "text",
+    root: Annotated[Path, typer.Option(help="Where finished runs lie.")] = RUNS,
+) -> None:
+    """Show a table of the supplement: printed numbers, ours from finished runs, the commands."""
+    from avce import tables
+
+    chosen = tables.table(number)
+    filled = tables.fill(chosen, root)
+    if form == "text":
+        print(tables.as_text(chosen, filled, root))
+    else:
+        print((tables.as_csv if form == "csv" else tables.as_latex)(chosen, filled))
+
+
+@app.command(epilog="Example: python cli.py sweep --table 2 --seeds 3")
+def sweep(
+    number: Annotated[int, typer.Option("--table", min=1, max=5)],
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N-1 of every row.")] = 1,
+    shards: ShardsOption = None,
+    settings: SettingsOption = None,
+    root: Annotated[Path, typer.Option(help="Where finished runs lie.")] = RUNS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the commands.")] = False,
+) -> None:
+    """Train what a table still misses, one run after the other; go on where it was stopped.
+
+    Several sweeps of one table, each with its own GPU or machine, share the work.
+    """
+    from avce import tables
+    from avce.config import with_settings
+    from avce.sweep import sweep as train_missing
+
+    chosen = tables.table(number)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise typer.BadParameter("a sweep launches its trainings; start it by python cli.py sweep")
+
+    def start(row: tables.Row, seed: int, folder: Path) -> list[str]:
+        places = shards or [SHARDS / chosen.dataset]
+        words = tables.words(row, seed, folder, places, settings or [])
+        command = [*launcher(), "-m", "avce", "train", *words]
+        tell(" ".join(command))
+        return command
+
+    left = tables.missing(chosen, range(seeds), root)
+    if dry_run:
+        for row, seed in left:
+            start(row, seed, tables.run_folder(chosen, row, seed, root))
+        return
+    for row, _ in left:
+        config = row.config and with_settings(row.config, settings or [])
+        if config and lacks_weights(config, settings or []):
+            raise ValueError(
+                f"row {row.name} starts from the ImageNet weights of {config.encoder}, which "
+                "are not on this disk; --set weights=imagenet downloads them, --set weights=none "
+                "trains from random ones, which is not what was printed"
+            )
+    swept = train_missing(chosen, range(seeds), root, start)
+    print_table(number, root=root)
+    if swept.stopped:
+        tell("stopped; run the same sweep again to go on")
+    for folder in swept.elsewhere:
+        tell(f"{folder} is being trained by another sweep")
+    if swept.failed:
+        raise ValueError(
+            f"{', '.join(map(str, swept.failed))} did not finish; its own message above says why; "
+            "mend it and run the same sweep again"
+        )
+
+
+@app.command(name="import", epilog="Example: python cli.py import released encoder.t7 regressor.t7")
+def import_weights(
+    kind: Annotated[str, typer.Argument(help="released: the authors' published checkpoints.")],
+    paths: Annotated[list[Path], typer.Argument(help="The encoder's and the regressor's file.")],
+    run: Annotated[Path, typer.Option(help="The run folder to make.")] = RUNS / "released",
+) -> None:
+    """Turn the authors' checkpoints into a run of ours; every tensor is accounted for."""
+    from avce.released import convert_released
+    from avce.runs import RunFolder
+
+    one_of(kind, ["released"], "source")
+    released = convert_released(paths)
+    folder = RunFolder.begin(run, released.config, 1, {"folders": [], "fold": None})
+    folder.facts["imported"] = released.digests
+    folder.write()
+    folder.save_weights("best", released.tensors, 0)
+    print(released.report())
+    then(f"python cli.py eval {run} --shards data/shards/afew-va")

@@ -1,0 +1,94 @@
+"""Use a trained model: predict, export; and ask whether this machine can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from avce.commands.join import (
+    SHARDS,
+    device,
+    latest,
+    pictures,
+    room_checks,
+    sure_scores,
+)
+from avce.commands.options import (
+    FacesOption,
+    JsonOption,
+    RunOption,
+    WhichOption,
+)
+from avce.commands.terminal import (
+    bar,
+    out,
+    print_json,
+    table,
+    tell,
+)
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: python cli.py predict holiday.mp4 --out holiday.csv")
+def predict(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Images, folders, globs, videos, a camera's number, or shards."),
+    ],
+    run: RunOption = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help=".csv, .arrow or .mp4; default CSV on stdout.")
+    ] = None,
+    faces: FacesOption = None,
+    which: WhichOption = "best",
+) -> None:
+    """Read valence and arousal from anyone's pictures, prepared as in training."""
+    from avce.footage import Skipped
+    from avce.predict import Predictor, predict_to, sink_for
+    from shards.finder import finder_for
+
+    skipped = Skipped()
+    predictor = Predictor.load(run or latest(), which, device())
+    frames, cropped = pictures(sources, skipped)
+    find = None if cropped else finder_for(faces, device())
+    with bar("predicting") as progress:
+        sink = sink_for(to, predictor.config)
+        done = predict_to(sink, predictor, frames, find=find, skipped=skipped, progress=progress)
+    for line in skipped.lines():
+        tell(f"skipped: {line}")
+    tell(str(done))
+
+
+@app.command(epilog="Example: python cli.py export --format onnx")
+def export(
+    run: RunOption = None,
+    to: Annotated[Path | None, typer.Option("--out", help="Default RUN/export.")] = None,
+    form: Annotated[Literal["safetensors", "onnx"], typer.Option("--format")] = "safetensors",
+    which: WhichOption = "best",
+) -> None:
+    """Write the model alone, with a card that says what it may be used for."""
+    from avce.export import export as write
+
+    folder = run or latest()
+    for path in write(folder, to, form, which, sure_scores(folder, which)):
+        tell(f"wrote {path}")
+
+
+@app.command(epilog="Example: python cli.py doctor")
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine has, what is wrong, and what to do about it."""
+    found = [
+        *room_checks("avce.commands"),
+        *room_checks("pipelines"),
+        *room_checks("shards", [SHARDS]),
+    ]
+    columns = ("what", "outcome", "found", "what to do")
+    if as_json:
+        print_json({"checks": [dict(zip(columns, check, strict=True)) for check in found]})
+    else:
+        out.print(table("", columns, found))
+    if any(outcome == "fail" for _, outcome, _, _ in found):
+        raise typer.Exit(1)
