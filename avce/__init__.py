@@ -1,8 +1,7 @@
 """Learn valence and arousal from faces: method, trainer, scores, layers.
 
 What a notebook needs is imported from here. Names are resolved when first used, so that
-`from avce import RECIPES` does not wait for torch. `evaluate` is not among them: the package
-attribute of that name is its module, so write `from avce.evaluate import evaluate`.
+`from avce import RECIPES` does not wait for torch.
 """
 
 from __future__ import annotations
@@ -11,25 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avce.config import RECIPES, Config, with_settings
+    from avce.config import Config, with_settings
+    from avce.inference.predictor import Predictor
     from avce.layers import OptLayer, SoftMax, SolveError, SparseMax, sparsemax
-    from avce.losses import (
+    from avce.method.build import Method, build_method
+    from avce.method.losses import (
         AVCELoss,
         BarlowTwinsLoss,
         DiscriminativeLoss,
         InfoNCELoss,
         RegressionLoss,
     )
-    from avce.methods import Method, build_method
-    from avce.metrics import Moments, Scores, ccc, pcc
-    from avce.models import AVModel
-    from avce.predict import Predictor
-    from avce.runs import load_run
-    from avce.similarity import Similarity, angle
-    from avce.trainer import fit
+    from avce.method.models import AVModel
+    from avce.method.similarity import Similarity, angle
+    from avce.recipes import RECIPES
+    from avce.scores.metrics import Moments, Scores, ccc, pcc
+    from avce.training.run_folder import load_run
+    from avce.training.trainer import fit
 
 _HOMES = {
-    "RECIPES": "config",
+    "RECIPES": "recipes",
     "Config": "config",
     "with_settings": "config",
     "OptLayer": "layers",
@@ -37,23 +37,23 @@ _HOMES = {
     "SolveError": "layers",
     "SparseMax": "layers",
     "sparsemax": "layers",
-    "AVCELoss": "losses",
-    "BarlowTwinsLoss": "losses",
-    "DiscriminativeLoss": "losses",
-    "InfoNCELoss": "losses",
-    "RegressionLoss": "losses",
-    "Method": "methods",
-    "build_method": "methods",
-    "Moments": "metrics",
-    "Scores": "metrics",
-    "ccc": "metrics",
-    "pcc": "metrics",
-    "AVModel": "models",
-    "Predictor": "predict",
-    "load_run": "runs",
-    "Similarity": "similarity",
-    "angle": "similarity",
-    "fit": "trainer",
+    "AVCELoss": "method.losses",
+    "BarlowTwinsLoss": "method.losses",
+    "DiscriminativeLoss": "method.losses",
+    "InfoNCELoss": "method.losses",
+    "RegressionLoss": "method.losses",
+    "Method": "method.build",
+    "build_method": "method.build",
+    "Moments": "scores.metrics",
+    "Scores": "scores.metrics",
+    "ccc": "scores.metrics",
+    "pcc": "scores.metrics",
+    "AVModel": "method.models",
+    "Predictor": "inference.predictor",
+    "load_run": "training.run_folder",
+    "Similarity": "method.similarity",
+    "angle": "method.similarity",
+    "fit": "training.trainer",
 }
 
 __all__ = [

@@ -29,10 +29,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from avce.config import RECIPES
-from avce.footage import Film, Skipped
-from avce.methods import build_method
-from avce.predict import Predictor, frames_of, predict_to, sink_for
+from avce.inference.predictor import Predictor
+from avce.inference.sinks import sink_for
+from avce.inference.sources import frames_of
+from avce.inference.stream import predict_to
+from avce.inference.video import Film, Skipped
+from avce.method.build import build_method
+from avce.recipes import RECIPES
 from shards.finder import finder_for
 
 TARGET, MEMORY_TARGET = 1.10, 1.10

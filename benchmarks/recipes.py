@@ -27,14 +27,15 @@ from pathlib import Path
 sys.path.insert(0, str(ROOT := Path(__file__).parent.parent))
 
 from avce.commands.join import labelled, stream
-from avce.config import RECIPES, Config, with_settings
-from avce.intervals import compare
-from avce.journal import read_log
-from avce.methods import build_method
-from avce.predictions import predict_table
-from avce.runs import load_run, read_facts
-from avce.sweep import claimed
-from avce.trainer import fit
+from avce.config import Config, with_settings
+from avce.method.build import build_method
+from avce.paper.sweep import claimed
+from avce.recipes import RECIPES
+from avce.scores.intervals import compare
+from avce.scores.predictions import predict_table
+from avce.training.journal import read_log
+from avce.training.run_folder import load_run, read_facts
+from avce.training.trainer import fit
 from pipelines import Batches
 from shards import LABELS, LabelIndex
 

@@ -23,10 +23,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from avce.report import Run, Subject, write_report
+from avce.report.page import Run, Subject, write_report
 from shards.face import Identity, Scene, render, units_for, wanted_point
-from tests.avce.chromium import BINARY, Chromium
-from tests.avce.verdicts import video_table
+from tests.avce.report.chromium import BINARY, Chromium
+from tests.avce.scores.verdicts import video_table
 
 SIZE_TARGET, OPEN_TARGET = 10e6, 2.0  # bytes, seconds
 SCREENS = ((1280, 900, False), (1280, 900, True), (390, 844, False))

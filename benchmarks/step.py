@@ -25,8 +25,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from avce.config import RECIPES, Config
-from avce.methods import Method, build_method
+from avce.config import Config
+from avce.method.build import Method, build_method
+from avce.recipes import RECIPES
 
 PUBLISHED = {  # ms: training update, test; AlexNet, 224 x 224, batch unknown
     "baseline": (213.7, 1.46),

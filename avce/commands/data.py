@@ -8,26 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from avce.commands.join import (
-    SHARDS,
-    folder_of,
-)
-from avce.commands.options import (
-    JsonOption,
-    Level,
-    fraction,
-    one_of,
-    reader_options,
-)
-from avce.commands.terminal import (
-    bar,
-    err,
-    print_facts,
-    print_json,
-    print_report,
-    tell,
-    then,
-)
+from avce.commands.join import SHARDS, folder_of
+from avce.commands.options import JsonOption, Level, fraction, one_of, reader_options
+from avce.commands.terminal import bar, err, print_facts, print_json, print_report, tell, then
 
 app = typer.Typer()
 
@@ -174,7 +157,7 @@ def inspect(
         err.print(f"verified {len(index):,} rows in {len(index.tars)} shards")
     facts = facts_of(index)
     if plot:
-        from avce import figures
+        from avce.report import figures
 
         targets = index.where(va_valid=True).targets()
         plot.write_bytes(figures.png(lambda: figures.labels(targets, facts["expressions"])))

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import torch
 
-from avce.runs import versions
+from avce.training.run_folder import versions
 
 Check = tuple[str, str, str, str]  # what, ok|note|fail, what was found, what to do about it
 _NEEDED = ("torch", "torchvision", "accelerate", "numpy", "pyarrow", "safetensors")

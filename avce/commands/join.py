@@ -18,9 +18,9 @@ from avce.commands.terminal import bar, tell
 
 if TYPE_CHECKING:
     from avce.config import Config
-    from avce.gallery import Exhibit, Picture
-    from avce.methods import Method
-    from avce.scoreboard import Setting
+    from avce.method.build import Method
+    from avce.report.pictures import Exhibit, Picture
+    from avce.scores.scoreboard import Setting
     from pipelines import Batches
     from shards import LabelIndex, Selection
 
@@ -52,7 +52,7 @@ class Seen:
 
     def setting(self, choice: Choice, convention: str = "ours", flip: bool = False) -> Setting:
         """What decides whether printed numbers are comparable."""
-        from avce.scoreboard import Setting
+        from avce.scores.scoreboard import Setting
 
         return Setting(
             self.index.table["dataset"][0].as_py(),
@@ -64,8 +64,8 @@ class Seen:
         )
 
     def exhibit(self) -> Exhibit:
-        """The run as the gallery asks it about more images."""
-        from avce.gallery import Exhibit
+        """The run as the pictures ask it about more images."""
+        from avce.report.pictures import Exhibit
         from shards import Selection
 
         def images(rows: Any) -> Batches:
@@ -76,7 +76,7 @@ class Seen:
     @property
     def log(self) -> list[dict[str, Any]]:
         """Of its training; none of an imported run."""
-        from avce.journal import read_log
+        from avce.training.journal import read_log
 
         path = self.run / "log.jsonl"
         return read_log(path) if path.is_file() else []
@@ -84,8 +84,8 @@ class Seen:
 
 def look(run: Path | None, choice: Choice, flip: bool = False) -> Seen:
     """Let a run predict a split of its shards, or of others."""
-    from avce.predictions import predict_table
-    from avce.runs import load_run
+    from avce.scores.predictions import predict_table
+    from avce.training.run_folder import load_run
     from shards import LabelIndex
 
     folder = run or latest()
@@ -105,7 +105,7 @@ def look(run: Path | None, choice: Choice, flip: bool = False) -> Seen:
 
 def latest() -> Path:
     """The run under runs/ that went on last."""
-    from avce.runs import latest_run
+    from avce.training.run_folder import latest_run
 
     return latest_run(RUNS)
 
@@ -119,9 +119,9 @@ def filmed(
     maps: Literal["linear", "grad-cam"],
 ) -> Picture:
     """A video file, frame by frame, as some runs see it."""
-    from avce.footage import Skipped, video_frames
-    from avce.gallery import fluctuation_of_film
-    from avce.predict import Predictor
+    from avce.inference.predictor import Predictor
+    from avce.inference.video import Skipped, video_frames
+    from avce.report.pictures import fluctuation_of_film
     from shards.finder import finder_for
 
     predictors = {folder.name: Predictor.load(folder, which, device()) for folder in runs}
@@ -137,8 +137,8 @@ def configured(
 ) -> tuple[Config, dict[str, Any] | None]:
     """The config of a recipe, or of the run to go on with and what that run was trained on."""
     from avce.config import Config, with_settings
-    from avce.config import recipe as recipe_of
-    from avce.runs import read_facts
+    from avce.recipes import recipe as recipe_of
+    from avce.training.run_folder import read_facts
 
     facts = read_facts(resume) if resume else None
     try:
@@ -157,7 +157,7 @@ def configured(
 
 def lacks_weights(config: Config, settings: Sequence[str]) -> bool:
     """Whether ImageNet's weights are wanted, not on this disk, and nobody asked for a download."""
-    from avce.models import imagenet_at_hand
+    from avce.method.pretrained import imagenet_at_hand
 
     asked = any(setting.startswith("weights=") for setting in settings)
     return not asked and config.weights == "imagenet" and not imagenet_at_hand(config.encoder)
@@ -225,7 +225,7 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
 
 def pictures(sources: Sequence[str], skipped: Any) -> tuple[Any, bool]:
     """Frames of the sources, and whether they are cropped faces already, as shards are."""
-    from avce.predict import encoded_frames, frames_of
+    from avce.inference.sources import encoded_frames, frames_of
     from shards import LABELS, LabelIndex
 
     folders = [source for source in sources if (Path(source) / LABELS).is_file()]
@@ -241,8 +241,8 @@ def pictures(sources: Sequence[str], skipped: Any) -> tuple[Any, bool]:
 
 def sure_scores(run: Path, which: Which) -> dict[str, Any] | None:
     """A run's scores with intervals on what it held out; None where its shards are not here."""
-    from avce.intervals import assess
-    from avce.runs import read_facts
+    from avce.scores.intervals import assess
+    from avce.training.run_folder import read_facts
     from shards import LABELS
 
     folders = (read_facts(run).get("shards") or {}).get("folders") or []

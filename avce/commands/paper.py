@@ -8,22 +8,9 @@ from typing import Annotated
 
 import typer
 
-from avce.commands.join import (
-    RUNS,
-    SHARDS,
-    lacks_weights,
-    launcher,
-)
-from avce.commands.options import (
-    Form,
-    SettingsOption,
-    ShardsOption,
-    one_of,
-)
-from avce.commands.terminal import (
-    tell,
-    then,
-)
+from avce.commands.join import RUNS, SHARDS, lacks_weights, launcher
+from avce.commands.options import Form, SettingsOption, ShardsOption, one_of
+from avce.commands.terminal import tell, then
 
 app = typer.Typer()
 
@@ -35,7 +22,7 @@ def print_table(
     root: Annotated[Path, typer.Option(help="Where finished runs lie.")] = RUNS,
 ) -> None:
     """Show a table of the supplement: printed numbers, ours from finished runs, the commands."""
-    from avce import tables
+    from avce.paper import tables
 
     chosen = tables.table(number)
     filled = tables.fill(chosen, root)
@@ -58,9 +45,9 @@ def sweep(
 
     Several sweeps of one table, each with its own GPU or machine, share the work.
     """
-    from avce import tables
     from avce.config import with_settings
-    from avce.sweep import sweep as train_missing
+    from avce.paper import tables
+    from avce.paper.sweep import sweep as train_missing
 
     chosen = tables.table(number)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -106,8 +93,8 @@ def import_weights(
     run: Annotated[Path, typer.Option(help="The run folder to make.")] = RUNS / "released",
 ) -> None:
     """Turn the authors' checkpoints into a run of ours; every tensor is accounted for."""
-    from avce.released import convert_released
-    from avce.runs import RunFolder
+    from avce.paper.released import convert_released
+    from avce.training.run_folder import RunFolder
 
     one_of(kind, ["released"], "source")
     released = convert_released(paths)

@@ -7,12 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from avce.commands.join import (
-    Choice,
-    filmed,
-    latest,
-    look,
-)
+from avce.commands.join import Choice, filmed, latest, look
 from avce.commands.options import (
     FacesOption,
     FoldOption,
@@ -27,10 +22,7 @@ from avce.commands.options import (
     numbers_in,
     one_of,
 )
-from avce.commands.terminal import (
-    print_json,
-    tell,
-)
+from avce.commands.terminal import print_json, tell
 
 app = typer.Typer()
 
@@ -71,9 +63,10 @@ def evaluate_run(
     as_json: JsonOption = False,
 ) -> None:
     """Score trained models over a whole split: RMSE, SAGR, PCC, CCC with 95 % intervals."""
-    from avce import scoreboard
-    from avce.intervals import assess
-    from avce.predictions import one_table, write_predictions
+    from avce.paper.tables import published_on
+    from avce.scores import scoreboard
+    from avce.scores.intervals import assess
+    from avce.scores.predictions import one_table, write_predictions
     from shards import EXPRESSIONS
 
     choice = Choice(shards, split, fold, where, which)
@@ -92,7 +85,7 @@ def evaluate_run(
         write_predictions(save, one_table(named, merged=merge), seen[0].facts)
         tell(f"wrote {save}")
     setting = seen[0].setting(choice, convention, flip)
-    drawn = scoreboard.board(scored, scoreboard.published_on(setting.dataset), setting)
+    drawn = scoreboard.board(scored, published_on(setting.dataset), setting)
     columns = [*(["part"] if merge else []), *(COLUMN_OF.get(one, one) for one in by or [])]
     groups = scoreboard.groups_of(tables, columns, convention)
     if as_json:
@@ -135,8 +128,8 @@ def figures(
 ) -> None:
     """Draw what a paper shows, PNG and SVG: training curves, the valence-arousal plane,
     calibration, activation maps with their checks, t-SNE of z, a video frame by frame."""
-    from avce.gallery import KINDS, collection, saved
-    from avce.journal import flat_numbers
+    from avce.report.pictures import KINDS, collection, saved
+    from avce.training.journal import flat_numbers
     from shards import EXPRESSIONS
 
     chosen = numbers_in(frames)
@@ -176,9 +169,9 @@ def report(
     maps: MapsOption = "linear",
 ) -> None:
     """Write one self-contained page: scores, figures, every prediction, the worst errors."""
-    from avce.gallery import collection
-    from avce.report import Run, Subject, commands_of, write_report
-    from avce.scoreboard import published_on
+    from avce.paper.tables import published_on
+    from avce.report.page import Run, Subject, commands_of, write_report
+    from avce.report.pictures import collection
     from shards import EXPRESSIONS
 
     choice = Choice(shards, split, fold, where, which)

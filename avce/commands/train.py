@@ -7,26 +7,9 @@ from typing import Annotated
 
 import typer
 
-from avce.commands.join import (
-    RUNS,
-    SHARDS,
-    configured,
-    held_out,
-    labelled,
-    stamp,
-    stream,
-)
-from avce.commands.options import (
-    SettingsOption,
-    here,
-)
-from avce.commands.terminal import (
-    leads,
-    print_scores,
-    tell,
-    then,
-    training_bar,
-)
+from avce.commands.join import RUNS, SHARDS, configured, held_out, labelled, stamp, stream
+from avce.commands.options import SettingsOption, here
+from avce.commands.terminal import leads, print_scores, tell, then, training_bar
 
 app = typer.Typer()
 
@@ -60,9 +43,10 @@ def train(
     ] = None,
 ) -> None:
     """Train a model. Works alone, under `accelerate launch` and under `torchrun`."""
-    from avce.methods import build_method
-    from avce.runs import first_scores, read_facts
-    from avce.trainer import Interrupted, fit, of_first_rank
+    from avce.method.build import build_method
+    from avce.ranks import of_first_rank
+    from avce.training.run_folder import first_scores, read_facts
+    from avce.training.trainer import Interrupted, fit
     from shards import LabelIndex
 
     given = [("epochs", epochs), ("batch_size", batch_size), ("weights", weights)]

@@ -7,27 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from avce.commands.join import (
-    SHARDS,
-    device,
-    latest,
-    pictures,
-    room_checks,
-    sure_scores,
-)
-from avce.commands.options import (
-    FacesOption,
-    JsonOption,
-    RunOption,
-    WhichOption,
-)
-from avce.commands.terminal import (
-    bar,
-    out,
-    print_json,
-    table,
-    tell,
-)
+from avce.commands.join import SHARDS, device, latest, pictures, room_checks, sure_scores
+from avce.commands.options import FacesOption, JsonOption, RunOption, WhichOption
+from avce.commands.terminal import bar, out, print_json, table, tell
 
 app = typer.Typer()
 
@@ -46,8 +28,10 @@ def predict(
     which: WhichOption = "best",
 ) -> None:
     """Read valence and arousal from anyone's pictures, prepared as in training."""
-    from avce.footage import Skipped
-    from avce.predict import Predictor, predict_to, sink_for
+    from avce.inference.predictor import Predictor
+    from avce.inference.sinks import sink_for
+    from avce.inference.stream import predict_to
+    from avce.inference.video import Skipped
     from shards.finder import finder_for
 
     skipped = Skipped()
@@ -70,7 +54,7 @@ def export(
     which: WhichOption = "best",
 ) -> None:
     """Write the model alone, with a card that says what it may be used for."""
-    from avce.export import export as write
+    from avce.inference.export import export as write
 
     folder = run or latest()
     for path in write(folder, to, form, which, sure_scores(folder, which)):

@@ -19,7 +19,7 @@ from cvxpy.expressions.expression import Expression
 from torch import Tensor
 
 from .atoms import UnknownAtom, column_order, translate
-from .lift import Lift
+from .smoothing import Lift
 from .structure import Dependence, has_constant_hessian, has_constant_jacobian
 
 Function = Callable[..., Any]

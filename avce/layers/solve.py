@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .batched import Batched
 from .ecos import FAILED, SOLVED, Ecos
+from .interior_point import Batched
 from .kkt import Instance, Point, polish
 from .program import Program
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from avce.config import RECIPES, Config, recipe, with_settings
+from avce.config import Config, with_settings
+from avce.recipes import RECIPES, recipe
 
 
 def test_settings_take_the_type_of_their_field():

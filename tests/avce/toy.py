@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avce.config import Config
-from avce.methods import Method
+from avce.method.build import Method
 
 
 class ToyMethod(Method):

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import cli
-from avce.checkpoint import as_safetensors, read_safetensors
-from avce.commands import terminal
-from avce.footage import Film
-from avce.predictions import read_predictions
+from avce.commands import app, terminal
+from avce.inference.video import Film
+from avce.scores.predictions import read_predictions
+from avce.training.checkpoint import as_safetensors, read_safetensors
 from shards.image import encode_jpeg
 
 ROOT = Path(__file__).parents[3]
@@ -304,7 +304,10 @@ def test_errors_are_sentences(words, code, sentence, type_in, monkeypatch, tmp_p
 
 
 def test_every_command_shows_an_example():
-    help_of = {c.name or c.callback.__name__: c.epilog for c in cli.app.registered_commands}
+    commands = [
+        c for group in app.registered_groups for c in group.typer_instance.registered_commands
+    ]
+    help_of = {c.name or c.callback.__name__: c.epilog for c in commands}
     assert all("Example: " in (epilog or "") for epilog in help_of.values()), help_of
 
 

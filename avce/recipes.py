@@ -1,0 +1,127 @@
+"""The named configurations: each row of the tables in the supplement, and `demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from avce.config import Config, Mining, Negatives, near_miss
+
+
+def recipe(name: str) -> Config:
+    """The configuration called `name`; ValueError names near ones when there is none."""
+    if name not in RECIPES:
+        raise ValueError(f"no recipe is called {name!r}; {near_miss(name, RECIPES)}")
+    return RECIPES[name]
+
+
+def _mined(config: Config, mining: Mining, prior: float = 0.1) -> Config:
+    negatives: Negatives = "batch_all" if mining.endswith("_weight") else config.negatives
+    return replace(config, mining=mining, negatives=negatives, positive_prior=prior)
+
+
+_PAPER = Config()
+
+
+_POLAR = replace(_PAPER, intensity_weight=0.8)
+
+
+_AUTHORS = replace(
+    _POLAR,
+    norm="none",
+    angle="authors_halfcos",
+    sign_weight=0.05,
+    sign_broadcast=True,
+    reduction="sum",
+    contrast_weight=1e-4,
+    authors_eval_mode=True,
+    authors_r18_dropout=True,
+    head_init="normal",
+    weights="none",
+    moments="authors_loss",
+    rmse="per_batch",
+    eval_moments="authors_eval",
+    sagr_zero="wrong",
+)
+
+
+_BASELINE_LIGHT = replace(_PAPER, formula="none", discriminative_weight=0.0)
+
+
+_BASELINE = replace(
+    _BASELINE_LIGHT,
+    stack="classifier",
+    supervised="mse_only",
+    optimizer="sgd",
+    lr=1e-3,
+    epochs=16,
+)
+
+
+_CAF = replace(
+    _BASELINE_LIGHT,
+    method="caf",
+    stack="caf",
+    milestones=tuple(range(5_000, 100_001, 5_000)),
+    factor=0.9,
+    epochs=131,
+)
+
+
+_INFONCE = replace(_PAPER, formula="infonce", negatives="batch_all")
+
+
+_BARLOW = replace(_PAPER, formula="barlow_twins")
+
+
+_DISCRETE = replace(_PAPER, task="expression")
+
+
+RECIPES: Mapping[str, Config] = MappingProxyType(
+    {
+        "paper": _PAPER,
+        "polar": _POLAR,
+        "authors": _AUTHORS,
+        "avce": _PAPER,
+        "avce_debiased_select": _mined(_PAPER, "debiased_select"),
+        "avce_hard_select": _mined(_PAPER, "hard_select"),
+        "avce_debiased_weight": _mined(_PAPER, "debiased_weight"),
+        "avce_hard_weight": _mined(_PAPER, "hard_weight", prior=0.0),
+        "avce_joint": replace(_PAPER, phases="joint"),
+        "avce_discrete": _DISCRETE,
+        "without_avce": replace(_PAPER, formula="none"),
+        "without_dis": replace(_PAPER, discriminative_weight=0.0),
+        "infonce": _INFONCE,
+        "infonce_debiased_select": _mined(_INFONCE, "debiased_select"),
+        "infonce_hard_select": _mined(_INFONCE, "hard_select"),
+        "infonce_debiased_weight": _mined(_INFONCE, "debiased_weight"),
+        "infonce_hard_weight": _mined(_INFONCE, "hard_weight"),
+        "barlow_twins": _BARLOW,
+        "barlow_twins_debiased_select": _mined(_BARLOW, "debiased_select"),
+        "barlow_twins_hard_select": _mined(_BARLOW, "hard_select"),
+        "baseline": _BASELINE,
+        "baseline_light": _BASELINE_LIGHT,
+        "caf": _CAF,
+        "caf_resnet18": replace(_CAF, encoder="resnet18", batch_size=128),
+        "resnet18": replace(_PAPER, encoder="resnet18", batch_size=128),
+        "resnet50": replace(_PAPER, encoder="resnet50", batch_size=64),
+        "resnet101": replace(_PAPER, encoder="resnet101", batch_size=64),
+        # `just demo`: drawn faces from scratch, on two CPU cores in about two minutes
+        "demo": replace(
+            _PAPER,
+            phases="joint",
+            weights="none",
+            image_size=112,
+            dropout=0.0,
+            channels_last=True,
+            batch_size=32,
+            lr=3e-4,
+            betas=(0.9, 0.999),
+            epochs=8,
+            milestones=(240, 320, 400),
+            factor=0.5,
+            log_every=10,
+        ),
+    }
+)

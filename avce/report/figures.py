@@ -1,0 +1,565 @@
+"""Figures for papers and reports; each function returns a matplotlib Figure and draws nothing else.
+
+No pyplot: nothing global is open, and a server or a notebook may draw at the same time. Draw inside
+`theme("light")` or `theme("dark")`, or let `png` and `save` do so.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
+
+from avce.report.embedding import Embedding, quadrant
+
+AXES = ("valence", "arousal")
+NAMED = {  # where people put words, after Russell 1980 and Paltoglou & Thelwall 2013
+    "excited": (0.62, 0.68),
+    "happy": (0.82, 0.35),
+    "content": (0.78, -0.22),
+    "relaxed": (0.62, -0.58),
+    "sleepy": (0.08, -0.86),
+    "bored": (-0.50, -0.66),
+    "sad": (-0.78, -0.32),
+    "distressed": (-0.80, 0.30),
+    "angry": (-0.58, 0.68),
+    "afraid": (-0.22, 0.84),
+    "surprised": (0.22, 0.88),
+}
+_OWN_COLOURS = {"caf": "#2e9d5b", "avce": "#2f6fde"}  # as in the paper; the baseline is ink
+_OTHERS = ("#d9822b", "#a03fb0", "#c7383f", "#1f9aa8", "#7a6a2c", "#e0609a")
+_THEMES = {
+    "light": {"paper": "#ffffff", "ink": "#1c2430", "faint": "#d5dae2", "label": "#98a1ae"},
+    "dark": {"paper": "#14181f", "ink": "#e6eaf0", "faint": "#343c49", "label": "#7f8998"},
+}
+_DENSITY = {
+    "light": ("#ffffff", "#cfe0fb", "#7fb0f2", "#2f6fde", "#123a86"),
+    "dark": ("#14181f", "#173262", "#2a61c4", "#74aef7", "#e2f0ff"),
+}
+
+Theme = Literal["light", "dark"]
+
+
+@contextmanager
+def theme(name: Theme = "light") -> Iterator[None]:
+    """Fonts, sizes and colours of every figure drawn in the block."""
+    colours = _THEMES[name]
+    settings: dict[Any, Any] = {
+        "figure.facecolor": colours["paper"],
+        "savefig.facecolor": colours["paper"],
+        "axes.facecolor": colours["paper"],
+        "axes.edgecolor": colours["faint"],
+        "axes.labelcolor": colours["ink"],
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": False,
+        "grid.color": colours["faint"],
+        "grid.linewidth": 0.5,
+        "text.color": colours["ink"],
+        "xtick.color": colours["ink"],
+        "ytick.color": colours["ink"],
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "legend.frameon": False,
+        "legend.fontsize": 7,
+        "font.size": 8,
+        "font.family": "sans-serif",
+        "font.sans-serif": ["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"],
+        "svg.hashsalt": "avce",  # the same figure gives the same bytes
+        "svg.fonttype": "none",
+        "lines.linewidth": 1.0,
+        "lines.solid_capstyle": "round",
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def _dark() -> bool:
+    return matplotlib.rcParams["figure.facecolor"] == _THEMES["dark"]["paper"]
+
+
+def _colour(role: str) -> str:
+    return _THEMES["dark" if _dark() else "light"][role]
+
+
+def _ramp() -> LinearSegmentedColormap:
+    return LinearSegmentedColormap.from_list("density", _DENSITY["dark" if _dark() else "light"])
+
+
+def colours_of(names: Sequence[str]) -> dict[str, str]:
+    """A colour a run: AVCE blue, CAF green, a baseline in ink as in the paper, then others."""
+    chosen: dict[str, str] = {}
+    free = iter(_OTHERS * (1 + len(names) // len(_OTHERS)))
+    for name in names:
+        own = next((c for word, c in _OWN_COLOURS.items() if word in name.lower()), None)
+        own = _colour("ink") if own is None and "baseline" in name.lower() else own
+        chosen[name] = own if own and own not in chosen.values() else next(free)
+    return chosen
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(draw: Callable[[], Figure], name: Theme = "light", dpi: int = 160) -> bytes:
+    """The figure that `draw` makes, as a PNG in a theme."""
+    return _rendered(draw, name, "png", dpi)
+
+
+def svg(draw: Callable[[], Figure], name: Theme = "light") -> bytes:
+    """The figure that `draw` makes, as an SVG whose text stays text."""
+    return _rendered(draw, name, "svg", 200)
+
+
+def _rendered(draw: Callable[[], Figure], name: Theme, kind: str, dpi: int) -> bytes:
+    page = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    with theme(name):
+        draw().savefig(page, format=kind, dpi=dpi, metadata=metadata)
+    return page.getvalue()
+
+
+def save(draw: Callable[[], Figure], stem: Path | str, dpi: int = 300) -> list[Path]:
+    """Write STEM.png and STEM.svg in the light theme; gives their paths."""
+    stem = Path(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
+    paths[0].write_bytes(png(draw, dpi=dpi))
+    paths[1].write_bytes(svg(draw))
+    return paths
+
+
+# ---------------------------------------------------------------------------- over time
+
+
+class Moment(NamedTuple):
+    """One chosen frame above the fluctuation plot."""
+
+    frame: int
+    image: np.ndarray  # (h, w, 3) uint8
+    maps: Mapping[str, np.ndarray] = {}  # run -> (h, w) in [0, 1], the mean of both axes' maps
+
+
+def fluctuation(
+    frames: Int[np.ndarray, " n"],
+    target: Float[np.ndarray, "n 2"] | None,
+    preds: Mapping[str, Float[np.ndarray, "n 2"]],
+    moments: Sequence[Moment] = (),
+    *,
+    title: str = "",
+    average: int = 1,
+    notes: Mapping[str, str] | None = None,
+) -> Figure:
+    """Valence and arousal of one video, labelled and predicted, frame by frame.
+
+    Runs are drawn over the label (grey). A `moments` frame gets a dashed red line and, above it,
+    the maps of the runs beside the raw frame. `average` is a centred moving average in frames
+    (1: raw). `notes` adds a text to a run's legend, such as its CCC. Frames must ascend; a run
+    that is NaN at a frame has a gap there. Nobody labelled a video whose target is None.
+    """
+    figure = _figure(7.2, 3.4 + (1.4 if moments else 0.0))
+    heights = [1.0, 1.5, 1.5] if moments else [1.0, 1.0]
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    colours = colours_of(list(preds))
+    panels = [figure.add_subplot(grid[len(heights) - 2 + k]) for k in range(2)]
+    for k, panel in enumerate(panels):
+        lines = [values[:, k] for values in preds.values()]
+        if target is not None:
+            lines.append(target[:, k])
+            panel.plot(frames, lines[-1], color=_colour("label"), lw=2.4, label="label", zorder=1)
+        for name, values in preds.items():
+            text = f"{name} {notes[name]}" if notes and name in notes else name
+            drawn = smoothed(values[:, k], average)
+            panel.plot(frames, drawn, color=colours[name], lw=0.9, label=text, zorder=2)
+        _time_panel(panel, AXES[k], frames, lines)
+        for moment in moments:
+            panel.axvline(moment.frame, color="#d8323c", lw=0.9, ls=(0, (4, 3)), zorder=3)
+    panels[0].tick_params(labelbottom=False)
+    panels[1].set_xlabel("frame")
+    panels[0].legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(preds) + 1)
+    if moments:
+        _tiles(figure.add_subplot(grid[0]), moments, frames)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
+def _time_panel(panel: Axes, axis: str, frames: np.ndarray, lines: Sequence[np.ndarray]) -> None:
+    low, high = min(np.nanmin(v) for v in lines), max(np.nanmax(v) for v in lines)
+    room = 0.08 * max(high - low, 0.2)
+    panel.set_ylim(min(low - room, -0.1), max(high + room, 0.1))
+    panel.set_xlim(frames[0], max(frames[-1], frames[0] + 1))
+    panel.axhline(0, color=_colour("faint"), lw=0.8, zorder=0)
+    panel.set_ylabel(axis)
+
+
+def _tiles(panel: Axes, moments: Sequence[Moment], frames: np.ndarray) -> None:
+    """One tile of maps and the raw frame per moment, side by side in frame order."""
+    panel.set_axis_off()
+    panel.set_xlim(0, len(moments))
+    panel.set_ylim(0, 1)
+    # 62 points of picture leave room for the frame's number above it
+    for place, moment in enumerate(sorted(moments, key=lambda m: m.frame)):
+        tile = _tile(moment)
+        box = OffsetImage(tile, zoom=62 / tile.shape[0], resample=True)
+        panel.add_artist(
+            AnnotationBbox(box, (place + 0.5, 0.4), frameon=False, box_alignment=(0.5, 0.5))
+        )
+        panel.text(place + 0.5, 1.02, f"frame {moment.frame}", ha="center", fontsize=7)
+
+
+def _tile(moment: Moment) -> np.ndarray:
+    """Maps over the frame, then the frame itself, two in a row with a thin gap."""
+    shown = [overlaid(moment.image, m) for m in moment.maps.values()][:3]
+    shown.append(moment.image)
+    height, width = moment.image.shape[:2]
+    across, gap = min(2, len(shown)), max(1, width // 40)
+    down = -(-len(shown) // across)
+    canvas = np.full(
+        (down * height + (down - 1) * gap, across * width + (across - 1) * gap, 3), 255, np.uint8
+    )
+    for place, image in enumerate(shown):
+        y, x = divmod(place, across)
+        top, left = y * (height + gap), x * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def smoothed(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray, " n"]:
+    """Centred moving average over `width` frames, narrower at both ends; 1 leaves all as it is."""
+    width = min(width, len(values))
+    if width <= 1:
+        return values
+    sums = np.convolve(values, np.ones(width), "same")
+    return sums / np.convolve(np.ones(len(values)), np.ones(width), "same")
+
+
+def training_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Losses and validation CCC of each run from the records of its log.jsonl."""
+    figure = _figure(7.2, 2.6)
+    left, right = figure.subplots(1, 2)
+    colours = colours_of(list(logs))
+    for name, records in logs.items():
+        losses = [(r["step"], sum(r["losses"].values())) for r in records if "losses" in r]
+        if losses:
+            steps, values = np.array(losses, float).T
+            left.plot(steps, values, color=colours[name], lw=0.6, alpha=0.35)
+            left.plot(steps, smoothed(values, 9), color=colours[name], label=name)
+        _validation(right, name, records, colours[name])
+    left.set(title="training loss, all terms", xlabel="step")
+    right.set(xlabel="step")
+    right.set_ylim(top=1)
+    right.grid(axis="y")
+    for panel in (left, right):
+        panel.margins(x=0.01)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend()
+    return figure
+
+
+def _validation(panel: Axes, name: str, records: Sequence[Mapping[str, Any]], colour: str) -> None:
+    scored = [r for r in records if "val" in r]
+    if scored and "accuracy" in scored[0]["val"]:
+        values = [(r["step"], r["val"]["accuracy"]) for r in scored]
+        panel.plot(*np.array(values, float).T, color=colour, marker="o", ms=2, label=name)
+        panel.set_title("validation accuracy")
+        return
+    for axis, style in zip(AXES, ("-", (0, (3, 2))), strict=True):
+        values = [(r["step"], r["val"][axis]["ccc"]) for r in scored]
+        values = [(step, ccc) for step, ccc in values if ccc is not None]
+        if values:
+            points = np.array(values, float).T
+            panel.plot(*points, color=colour, ls=style, marker="o", ms=2, label=f"{name} {axis}")
+    panel.set_title("validation CCC")
+
+
+# ---------------------------------------------------------------------------- the plane
+
+
+def plane(
+    target: Float[np.ndarray, "n 2"], preds: Float[np.ndarray, "n 2"], *, name: str = ""
+) -> Figure:
+    """Three views of the valence-arousal plane: labels, predictions, and the error field.
+
+    Density is on a log scale. An arrow leads from the mean label of a cell to its mean prediction;
+    cells with fewer than 5 samples are left out, or 1 where the set is small.
+    """
+    figure = _figure(7.2, 2.5)
+    panels = figure.subplots(1, 3)
+    for panel, points, text in zip(
+        panels[:2], (target, preds), ("labels", f"predictions {name}".strip()), strict=True
+    ):
+        _circumplex(panel, text)
+        _density(panel, points)
+    halo = [withStroke(linewidth=1.6, foreground=_colour("paper"))]
+    for word, (x, y) in NAMED.items():
+        panels[0].text(x, y, word, fontsize=5.6, ha="center", va="center", path_effects=halo)
+    _circumplex(panels[2], "from label to prediction")
+    _error_field(panels[2], target, preds)
+    return figure
+
+
+def labels(target: Float[np.ndarray, "n 2"], counts: Mapping[str, int]) -> Figure:
+    """What a data set holds: the density of its labels, and how many faces each class has."""
+    figure = _figure(6.4, 2.8)
+    left, right = figure.subplots(1, 2)
+    _circumplex(left, f"{len(target):,} labels")
+    _density(left, target)
+    right.barh(list(counts), list(counts.values()), color=_colour("faint"))
+    right.invert_yaxis()
+    right.set_title("expressions")
+    return figure
+
+
+def _circumplex(panel: Axes, title: str) -> None:
+    panel.set(title=title, xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel="valence")
+    panel.set_aspect("equal")
+    panel.set_ylabel("arousal", labelpad=-2)
+    panel.add_patch(Circle((0, 0), 1, fill=False, color=_colour("faint"), lw=0.8))
+    panel.axhline(0, color=_colour("faint"), lw=0.6, zorder=1)
+    panel.axvline(0, color=_colour("faint"), lw=0.6, zorder=1)
+    panel.set_xticks([-1, 0, 1])
+    panel.set_yticks([-1, 0, 1])
+
+
+def _density(panel: Axes, points: np.ndarray) -> None:
+    edges = np.linspace(-1.05, 1.05, 64)
+    counts = np.histogram2d(points[:, 0], points[:, 1], [edges, edges])[0].T
+    shown = np.ma.masked_less(np.log1p(counts), 1e-9)
+    panel.pcolormesh(edges, edges, shown, cmap=_ramp(), vmin=-0.3, rasterized=True, zorder=0)
+
+
+def _error_field(panel: Axes, target: np.ndarray, preds: np.ndarray) -> None:
+    edges = np.linspace(-1, 1, 12)
+    cell = np.clip(np.digitize(target, edges) - 1, 0, len(edges) - 2)
+    code = cell[:, 0] * (len(edges) - 1) + cell[:, 1]
+    least = 5 if len(target) >= 500 else 1
+    starts, ends = [], []
+    for one in np.unique(code):
+        inside = code == one
+        if inside.sum() >= least:
+            starts.append(target[inside].mean(0))
+            ends.append(preds[inside].mean(0))
+    if not starts:
+        return
+    start, moved = np.array(starts), np.array(ends) - np.array(starts)
+    length = np.hypot(*moved.T)
+    drawn = panel.quiver(
+        *start.T, *moved.T, length, angles="xy", scale_units="xy", scale=1, width=0.009,
+        cmap="plasma" if _dark() else "plasma_r", zorder=2, clim=(0, max(0.4, float(length.max()))),
+    )  # fmt: skip
+    figure = panel.get_figure()
+    assert isinstance(figure, Figure)
+    bar = figure.colorbar(drawn, ax=panel, shrink=0.72, aspect=18, pad=0.03)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.set_label("length", fontsize=7)
+
+
+def calibration(
+    target: Float[np.ndarray, "n 2"], preds: Mapping[str, Float[np.ndarray, "n 2"]], bins: int = 15
+) -> Figure:
+    """Per axis: the mean label of samples predicted alike. Honest predictions lie on the diagonal.
+
+    Bins hold equally many samples; bars are one standard deviation of the labels in the bin. A
+    line flatter than the diagonal says too much, a steeper one too little.
+    """
+    figure = _figure(5.4, 2.8)
+    colours = colours_of(list(preds))
+    panels = figure.subplots(1, 2)
+    for k, panel in enumerate(panels):
+        panel.plot([-1, 1], [-1, 1], color=_colour("label"), lw=0.8, ls=(0, (4, 3)))
+        for name, values in preds.items():
+            x, y, spread = binned(values[:, k], target[:, k], bins)
+            panel.fill_between(x, y - spread, y + spread, color=colours[name], alpha=0.12, lw=0)
+            panel.plot(x, y, color=colours[name], marker="o", ms=2.5, label=name)
+        panel.set(title=AXES[k], xlabel="predicted", ylabel="labelled (mean of bin)")
+        panel.set(xlim=(-1, 1), ylim=(-1, 1))
+        panel.set_aspect("equal")
+        panel.grid()
+    panels[0].legend(loc="upper left")
+    return figure
+
+
+def binned(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean of x, mean and deviation of y in at most `bins` groups of equal size along x."""
+    groups = np.array_split(np.argsort(x, kind="stable"), min(bins, len(x)))
+    means = [(x[g].mean(), y[g].mean(), y[g].std()) for g in groups]
+    return tuple(np.array(means).T)  # type: ignore[return-value]
+
+
+# ---------------------------------------------------------------------------- images and z
+
+
+class Sheet(NamedTuple):
+    """One image of the map sheet and the maps of each run on it."""
+
+    image: np.ndarray  # (h, w, 3) uint8
+    maps: Mapping[str, Float[np.ndarray, "2 h w"]]  # run -> valence and arousal in [0, 1]
+    label: tuple[float, float] | None = None
+
+
+def activation_maps(sheets: Sequence[Sheet]) -> Figure:
+    """A row an image: the image, then the valence and the arousal map of every run."""
+    names = list(sheets[0].maps)
+    figure = _figure(1.15 * (1 + 2 * len(names)), 1.2 * len(sheets) + 0.35)
+    panels = figure.subplots(len(sheets), 1 + 2 * len(names), squeeze=False)
+    for row, sheet in zip(panels, sheets, strict=True):
+        row[0].imshow(sheet.image)
+        if sheet.label:
+            row[0].set_ylabel("v {:+.2f}\na {:+.2f}".format(*sheet.label), rotation=0, labelpad=18)
+        for j, name in enumerate(names):
+            for k in range(2):
+                row[1 + 2 * j + k].imshow(overlaid(sheet.image, sheet.maps[name][k]))
+    for j, name in enumerate(names):
+        for k in range(2):
+            panels[0, 1 + 2 * j + k].set_title(f"{name}\n{AXES[k]}", fontsize=7)
+    for panel in panels.flat:
+        panel.set_xticks([])
+        panel.set_yticks([])
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+    return figure
+
+
+def overlaid(
+    image: Shaped[np.ndarray, "h w 3"], shown: Float[np.ndarray, "h w"], alpha: float = 0.5
+) -> Shaped[np.ndarray, "h w 3"]:
+    """The map in jet over the image, uint8."""
+    heat = matplotlib.colormaps["jet"](shown)[..., :3] * 255
+    return ((1 - alpha) * image + alpha * heat).round().astype(np.uint8)
+
+
+def tsne(
+    embedding: Embedding,
+    target: Float[np.ndarray, "n 2"],
+    thumbnails: Mapping[int, np.ndarray] | None = None,
+) -> Figure:
+    """The embedding by intensity, or with `thumbnails` (position -> image), and by quadrant."""
+    figure = _figure(7.2, 3.5)
+    left, right = figure.subplots(1, 2)
+    x, y = embedding.points.T
+    intensity = np.hypot(*target.T)
+    if thumbnails:
+        left.scatter(x, y, s=3, color=_colour("faint"), lw=0)
+        _faces(left, embedding.points, thumbnails)
+        left.set_title("faces")
+    else:
+        drawn = left.scatter(x, y, c=intensity, s=7, lw=0, cmap="plasma")
+        figure.colorbar(drawn, ax=left, shrink=0.7, aspect=22, pad=0.01).outline.set_visible(False)  # type: ignore[operator]
+        left.set_title("intensity")
+    names = ("v+ a+", "v- a+", "v- a-", "v+ a-")
+    for code, colour in enumerate(("#e8a33d", "#d8414a", "#5670c9", "#43a873")):
+        inside = quadrant(target) == code
+        right.scatter(x[inside], y[inside], s=7, color=colour, lw=0, label=names[code])
+    right.set_title("quadrant")
+    right.legend(loc="upper right", bbox_to_anchor=(1, 1.09), ncols=4, handletextpad=0.1)
+    notes = {
+        left: f"intensity with distance to the middle: Spearman {embedding.spearman:+.2f}",
+        right: f"{embedding.purity:.0%} of 10 neighbours agree (chance {embedding.chance:.0%})",
+    }
+    for panel, note in notes.items():
+        panel.set_xlabel(note, loc="left")
+    for panel in (left, right):
+        panel.set_xticks([])
+        panel.set_yticks([])
+        panel.set_aspect("equal", adjustable="datalim")
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+    return figure
+
+
+def _faces(panel: Axes, points: np.ndarray, thumbnails: Mapping[int, np.ndarray]) -> None:
+    """Thumbnails at their points, those left out that would cover one drawn before."""
+    span = np.ptp(points, axis=0).max()
+    taken: list[np.ndarray] = []
+    for position, image in thumbnails.items():
+        point = points[position]
+        if all(np.abs(point - other).max() > 0.055 * span for other in taken):
+            taken.append(point)
+            box = OffsetImage(image, zoom=13 / image.shape[0], resample=True)
+            panel.add_artist(AnnotationBbox(box, tuple(point), frameon=False, pad=0))
+
+
+# ---------------------------------------------------------------------------- tables as pictures
+
+
+def confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
+    """Who was taken for whom: each row a label, in per cent of that label, with the counts."""
+    table = np.array(counts, float)
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    figure = _figure(0.52 * len(names) + 1.4, 0.46 * len(names) + 1.0)
+    panel = figure.subplots()
+    panel.imshow(share, cmap=_ramp(), vmin=0, vmax=1)
+    for (i, j), value in np.ndenumerate(share):
+        if table[i, j]:
+            colour = _colour("paper") if value > 0.5 else _colour("ink")
+            text = f"{100 * value:.0f}\n({int(table[i, j])})"
+            panel.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
+    panel.set_xticks(range(len(names)), names, rotation=40, ha="right")
+    panel.set_yticks(range(len(names)), names)
+    panel.set(xlabel="predicted", ylabel="labelled")
+    panel.tick_params(length=0)
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+class Bar(NamedTuple):
+    """One score with its interval, or a printed one without."""
+
+    name: str
+    value: tuple[float | None, float | None]  # valence, arousal
+    low: tuple[float | None, float | None] = (None, None)
+    high: tuple[float | None, float | None] = (None, None)
+    published: bool = False
+
+
+def forest(bars: Sequence[Bar], metric: str = "CCC") -> Figure:
+    """Scores as points with their intervals, one line a run; printed rows hollow and fainter."""
+    figure = _figure(7.2, 0.27 * len(bars) + 0.9)
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = colours_of([bar.name for bar in bars if not bar.published])
+    for k, panel in enumerate(panels):
+        for line, bar in enumerate(reversed(bars)):
+            _forest_line(panel, line, bar, k, colours.get(bar.name, _colour("label")))
+        panel.set(title=f"{metric} {AXES[k]}")
+        panel.grid(axis="x")
+        panel.margins(x=0.08)
+        panel.spines["left"].set_visible(False)
+        panel.tick_params(axis="y", length=0)
+    panels[0].set_yticks(range(len(bars)), [bar.name for bar in reversed(bars)])
+    panels[0].set_ylim(-0.6, len(bars) - 0.4)
+    return figure
+
+
+def _forest_line(panel: Axes, line: int, bar: Bar, k: int, colour: str) -> None:
+    value, low, high = bar.value[k], bar.low[k], bar.high[k]
+    if value is None:
+        return
+    if low is not None and high is not None:
+        panel.plot([low, high], [line, line], color=colour, lw=1.8, alpha=0.55)
+    fill = _colour("paper") if bar.published else colour
+    panel.plot(value, line, "o", ms=4.5, mfc=fill, mec=colour, mew=1.2)

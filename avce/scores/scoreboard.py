@@ -1,0 +1,341 @@
+"""Scores of several runs side by side, with the published rows: text, JSON, CSV, LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from avce.scores.intervals import (
+    CLASS_METRICS,
+    METRICS,
+    Evaluation,
+    GroupScores,
+    Interval,
+    by_group,
+    spread_over,
+)
+from avce.scores.metrics import Scores
+
+LOWER_IS_BETTER = frozenset({"rmse"})
+_HEADS = {
+    "rmse": "RMSE",
+    "sagr": "SAGR",
+    "pcc": "PCC",
+    "ccc": "CCC",
+    "accuracy": "accuracy",
+    "mean_class_accuracy": "mean class accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row somebody printed: (valence, arousal) per metric, or one number for classes."""
+
+    method: str
+    source: str  # where it is printed, such as "supplement, Table 1"
+    dataset: str  # as the index names it: affectnet, affwild, afew_va, raf_db, ...
+    values: dict[str, tuple[float | None, ...]]
+    backbone: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What decides whether our numbers may stand beside printed ones."""
+
+    dataset: str
+    split: str
+    convention: str = "ours"
+    flip: bool = False
+    stand_in: bool = False  # drawn faces, not the data set itself
+    subset: bool = False  # a selection narrower than the split, such as EmoNet's cleaned one
+
+
+def caveats(setting: Setting, row: Published) -> list[str]:
+    """Why our numbers and a printed row cannot be compared; empty when they can."""
+    found = []
+    if setting.stand_in:
+        found.append("ours are on drawn stand-in faces, not on the data set")
+    if setting.dataset != row.dataset:
+        found.append(f"ours are on {setting.dataset}, the row on {row.dataset}")
+    if setting.split == "train":
+        found.append("ours are on training samples")
+    if setting.subset:
+        found.append("ours are on a part of the split")
+    if setting.flip:
+        found.append("ours are averaged with the mirror image, the row is not")
+    return found
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the board: its value, its interval, and whether it is the best of its kind."""
+
+    value: float | None
+    interval: Interval | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the board."""
+
+    name: str
+    n: int | None
+    cells: tuple[Cell, ...]
+    published: bool = False
+
+
+@dataclass(frozen=True)
+class Board:
+    """Names of columns and lines of cells; what the four formats print."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def board(
+    evaluations: Sequence[Evaluation],
+    published: Sequence[Published] = (),
+    setting: Setting | None = None,
+) -> Board:
+    """Our runs first, then printed rows; the best of OUR runs is marked in each column.
+
+    Printed rows whose comparison is unfair stay on the board, and a note says why.
+    """
+    if not evaluations:
+        raise ValueError("there is no evaluation to print; give at least one run")
+    columns = _columns(evaluations[0])
+    ours = [_row(evaluation, columns) for evaluation in evaluations]
+    theirs = [_printed(row, columns) for row in published]
+    notes = [n for e in evaluations for n in _prefixed(e)]
+    notes += _warnings(published, setting) if setting else []
+    marked = [_marked(row, ours, columns) for row in ours] if len(ours) > 1 else ours
+    titles = tuple(_title(metric, k) for metric, k in columns)
+    return Board(titles, (*marked, *theirs), tuple(dict.fromkeys(notes)))
+
+
+def _columns(evaluation: Evaluation) -> tuple[tuple[str, int | None], ...]:
+    if isinstance(evaluation.scores, Scores):
+        return tuple((metric, k) for metric in METRICS for k in range(len(evaluation.scores.axes)))
+    return tuple((metric, None) for metric in CLASS_METRICS)
+
+
+def _title(metric: str, k: int | None) -> str:
+    return _HEADS[metric] if k is None else f"{_HEADS[metric]} {'VA'[k]}"
+
+
+def _row(evaluation: Evaluation, columns: Sequence[tuple[str, int | None]]) -> Row:
+    cells = []
+    for metric, k in columns:
+        intervals = evaluation.intervals.get(metric)
+        interval = intervals[k or 0] if intervals else None
+        cells.append(Cell(_defined(evaluation.value(metric, k or 0)), interval))
+    return Row(evaluation.name, evaluation.scores.n, tuple(cells))
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _printed(row: Published, columns: Sequence[tuple[str, int | None]]) -> Row:
+    cells = []
+    for metric, k in columns:
+        values = row.values.get(metric, ())
+        cells.append(Cell(values[k or 0] if len(values) > (k or 0) else None))
+    name = f"{row.method} ({row.backbone})" if row.backbone else row.method
+    return Row(name, None, tuple(cells), published=True)
+
+
+def _marked(row: Row, rows: Sequence[Row], columns: Sequence[tuple[str, int | None]]) -> Row:
+    cells = []
+    for j, (metric, _) in enumerate(columns):
+        values = [r.cells[j].value for r in rows]
+        known = [v for v in values if v is not None]
+        pick = min if metric in LOWER_IS_BETTER else max
+        cell = row.cells[j]
+        cells.append(Cell(cell.value, cell.interval, bool(known) and cell.value == pick(known)))
+    return Row(row.name, row.n, tuple(cells))
+
+
+def _prefixed(evaluation: Evaluation) -> list[str]:
+    return [f"{evaluation.name}: {n}" if evaluation.name else n for n in evaluation.notes]
+
+
+def _warnings(published: Sequence[Published], setting: Setting) -> list[str]:
+    """One note for all rows that fail for the same reasons."""
+    by_reason: dict[str, list[Published]] = {}
+    for row in published:
+        reasons = caveats(setting, row)
+        if reasons:
+            by_reason.setdefault("; ".join(reasons), []).append(row)
+    return [
+        f"not comparable with the {len(rows)} printed rows of "
+        f"{', '.join(dict.fromkeys(row.source for row in rows))}: {reason}"
+        for reason, rows in by_reason.items()
+    ]
+
+
+Groups = dict[str, list[GroupScores]]  # column -> scores of each of its values
+
+
+def groups_of(tables: Mapping[str, pa.Table], columns: Sequence[str], convention: str) -> Groups:
+    """Scores per video, subject, fold, ... of every table; ValueError where a column has nulls."""
+    found: Groups = {}
+    for column in columns:
+        for name, table in tables.items():
+            prefix = f"{name}, " if len(tables) > 1 else ""
+            found.setdefault(column, []).extend(
+                group._replace(name=f"{prefix}{group.name}")
+                for group in by_group(table, column, convention)
+            )
+    return found
+
+
+def with_groups(drawn: Board, groups: Groups) -> Board:
+    """The board with a line a group below; how folds differ stands in its notes."""
+    rows, notes = list(drawn.rows), list(drawn.notes)
+    for column, members in groups.items():
+        rows += [_group_row(column, group) for group in members]
+        if column in ("part", "fold") and len(members) > 1:
+            notes.append(f"over {len(members)} folds: {_spread(members)}")
+    if groups:
+        notes.append(
+            "the mean of groups is another number than the score of all; publish the latter"
+        )
+    return Board(drawn.columns, tuple(rows), tuple(notes))
+
+
+def _group_row(column: str, group: GroupScores) -> Row:
+    cells = tuple(Cell(_defined(v)) for values in group.scores.values() for v in values)
+    noun = "fold" if column == "part" else column.removesuffix("_id")
+    return Row(f"{noun} {group.name}", group.n, cells)
+
+
+def _spread(members: Sequence[GroupScores]) -> str:
+    metric = "ccc" if "ccc" in members[0].scores else "accuracy"
+    pairs = [f"{mean:.3f} \u00b1 {spread:.3f}" for mean, spread in spread_over(members, metric)]
+    return f"{_HEADS[metric]} {', '.join(pairs)} (mean and deviation)"
+
+
+def confusions(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
+    """For a terminal: of each label (a line), how many samples were called what (the columns)."""
+    pages = []
+    for evaluation in evaluations:
+        if isinstance(evaluation.scores, Scores):
+            continue
+        counts = evaluation.scores.confusion
+        words = [*names[: len(counts)], *map(str, range(len(names), len(counts)))]
+        lines = [[f"{evaluation.name}: labelled, called", *words]]
+        lines += [[w, *map(str, row)] for w, row in zip(words, counts, strict=True)]
+        widths = [max(len(line[j]) for line in lines) for j in range(len(lines[0]))]
+        pages.append("\n".join("  ".join(_aligned(line, widths)) for line in lines) + "\n")
+    return "\n".join(pages)
+
+
+# ---------------------------------------------------------------------------- the four formats
+
+
+def as_text(drawn: Board) -> str:
+    """Aligned columns, intervals in a second line, notes below."""
+    lines = [["run", "n", *drawn.columns]]
+    for row in drawn.rows:
+        lines.append(
+            [row.name, _count(row), *(_value(c) + ("*" if c.best else "") for c in row.cells)]
+        )
+        if any(cell.interval for cell in row.cells):
+            lines.append(["", "", *(_between(cell) for cell in row.cells)])
+    widths = [max(len(line[j]) for line in lines) for j in range(len(lines[0]))]
+    printed = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+    return "\n".join([*printed, *(f"note: {note}" for note in drawn.notes)]) + "\n"
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [
+        line[0].ljust(widths[0]),
+        *(t.rjust(w) for t, w in zip(line[1:], widths[1:], strict=True)),
+    ]
+
+
+def _count(row: Row) -> str:
+    return "published" if row.published else f"{row.n:,}"
+
+
+def _value(cell: Cell) -> str:
+    return "-" if cell.value is None else f"{cell.value:.3f}"
+
+
+def _between(cell: Cell) -> str:
+    return f"[{cell.interval.low:.3f}, {cell.interval.high:.3f}]" if cell.interval else ""
+
+
+def as_dict(
+    evaluations: Sequence[Evaluation], drawn: Board, groups: Groups | None = None
+) -> dict[str, Any]:
+    """Everything, unrounded, as plain values for JSON; an undefined score is None."""
+    printed = [
+        {"name": r.name, **dict(zip(drawn.columns, (c.value for c in r.cells), strict=True))}
+        for r in drawn.rows
+        if r.published
+    ]
+    runs = [evaluation.as_dict() for evaluation in evaluations]
+    found: dict[str, Any] = {"runs": runs, "published": printed, "notes": list(drawn.notes)}
+    if groups:
+        found["groups"] = {column: [_plain(g) for g in each] for column, each in groups.items()}
+    return found
+
+
+def _plain(group: GroupScores) -> dict[str, Any]:
+    scores = {metric: [_defined(v) for v in values] for metric, values in group.scores.items()}
+    return {"name": group.name, "n": group.n, **scores}
+
+
+def as_csv(drawn: Board) -> str:
+    """One line a run; each score followed by the ends of its interval."""
+    text = io.StringIO()
+    sheet = csv.writer(text, lineterminator="\n")
+    ends = [f"{column}{end}" for column in drawn.columns for end in ("", " low", " high")]
+    sheet.writerow(["run", "n", "published", *ends])
+    for row in drawn.rows:
+        numbers = [x for cell in row.cells for x in (cell.value, *(cell.interval or (None, None)))]
+        sheet.writerow([row.name, row.n, int(row.published), *numbers])
+    return text.getvalue()
+
+
+def as_latex(drawn: Board) -> str:
+    """Lines of a tabular with booktabs: best of our runs bold, intervals small below."""
+    head = " & ".join(["Method", *drawn.columns])
+    lines = [r"\begin{tabular}{l" + "c" * len(drawn.columns) + "}", r"\toprule", rf"{head} \\"]
+    for before, row in zip([None, *drawn.rows], drawn.rows, strict=False):
+        if before is None or before.published != row.published:
+            lines.append(r"\midrule")
+        lines.append(" & ".join([_escaped(row.name), *map(_latex_cell, row.cells)]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, *(f"% {note}" for note in drawn.notes)]) + "\n"
+
+
+def _latex_cell(cell: Cell) -> str:
+    value = rf"\textbf{{{_value(cell)}}}" if cell.best else _value(cell)
+    if not cell.interval:
+        return value
+    return rf"\shortstack{{{value}\\{{\tiny {_between(cell)}}}}}"
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{mark: rf"\{mark}" for mark in "&%$#_{}"},
+    }
+)
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_LATEX)

@@ -1,0 +1,116 @@
+"""What a training tells while it runs: `log.jsonl`, listeners, and where the time goes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from avce.durable import write_aside
+
+Record = dict[str, Any]
+
+
+class Journal:
+    """One JSON object a line in `log.jsonl`, and the same record to every listener.
+
+    A run that goes on after a crash first drops the lines past its checkpoint, so that each step
+    stands in the file once.
+    """
+
+    def __init__(self, path: Path, listeners: list[Callable[[Record], None]]) -> None:
+        self.path = path
+        self.listeners = listeners
+
+    def drop_after(self, step: int) -> None:
+        """Forget records of later steps, and a last line that was cut off."""
+        if self.path.exists():
+            kept = [r for r in read_log(self.path) if r["step"] <= step]
+            write_aside(self.path, "".join(json.dumps(r) + "\n" for r in kept).encode())
+
+    def write(self, record: Record) -> None:
+        """Append the record, then tell the listeners."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        for listener in self.listeners:
+            listener(record)
+
+
+def read_log(path: Path) -> list[Record]:
+    """The records of a `log.jsonl`; a line cut off by a crash is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+class Stopwatch:
+    """Seconds of one step, by part. On a GPU it waits for the device, so use it on few steps."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the time of the block to `name`."""
+        start = self.now()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - start
+
+    def now(self) -> float:
+        """Seconds on a clock that has waited for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    @contextmanager
+    def watching(self, modules: Sequence[nn.Module], name: str) -> Iterator[None]:
+        """Add the time inside `modules`, forward and backward, to `name` while the block runs."""
+        handles = [handle for module in modules for handle in self._hooks(module, name)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hooks(self, module: nn.Module, name: str) -> list[torch.utils.hooks.RemovableHandle]:
+        started: list[float] = []
+
+        def start(*_: object) -> None:
+            started.append(self.now())
+
+        def stop(*_: object) -> None:
+            if started:
+                self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - started.pop()
+
+        return [
+            module.register_forward_pre_hook(start),
+            module.register_forward_hook(stop),
+            module.register_full_backward_pre_hook(start),
+            module.register_full_backward_hook(stop),
+        ]
+
+    def shares(self, total: float) -> dict[str, float]:
+        """Each part as a share of `total` seconds."""
+        return {name: round(seconds / total, 4) for name, seconds in self.seconds.items()}
+
+
+def flat_numbers(record: Record, prefix: str = "") -> dict[str, int | float]:
+    """A nested record as `val/valence/ccc: 0.6`, for trackers that draw numbers."""
+    numbers: dict[str, int | float] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            numbers |= flat_numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            numbers[f"{prefix}{name}"] = value
+    return numbers

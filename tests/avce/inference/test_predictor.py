@@ -1,0 +1,393 @@
+"""What is predicted is what evaluation would say, of anything that holds pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import signal
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from avce import RECIPES, build_method
+from avce.config import with_settings
+from avce.inference.overlay import Overlay
+from avce.inference.predictor import Framing, Predictor, central, cut
+from avce.inference.sinks import ArrowSink, CsvSink, FilmSink, sink_for
+from avce.inference.sources import encoded_frames, frames_of
+from avce.inference.stream import ahead, predict_stream, predict_to
+from avce.inference.video import Film, Frame, Skipped
+from avce.scores.evaluate import predictions
+from avce.training.checkpoint import as_safetensors
+from pipelines import batches
+from shards import Crop, LabelIndex, Sample, write_shards
+from shards import crop as shards_crop
+
+SIZE = 64
+CONFIG = with_settings(RECIPES["demo"], [f"image_size={SIZE}"])
+
+
+def picture(number: int = 0, height: int = 96, width: int = 96) -> np.ndarray:
+    rng = np.random.default_rng(number)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def film(path: Path, n: int = 12, size: tuple[int, int] = (96, 128)) -> Path:
+    made = Film(path, Fraction(10))
+    for number in range(n):
+        made.add(picture(number, *size))
+    made.close()
+    return path
+
+
+def in_the_middle(found: np.ndarray) -> np.ndarray:
+    """A finder of one face, drifting by its brightness."""
+    x = float(found.mean()) / 50
+    return np.array([[20 + x, 20, 70 + x, 80, 0.99]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A run folder with random weights and the crop of its shards."""
+    folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    weights = build_method(CONFIG).state_dict()
+    shards = {"crop": {"margin": 0.1, "size": 80}}
+    facts = {"config": CONFIG.to_dict(), "shards": shards, "scores": None}
+    (folder / "run.json").write_text(json.dumps(facts))
+    (folder / "best.safetensors").write_bytes(as_safetensors(weights))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(run) -> Predictor:
+    return Predictor.load(run, device="cpu")
+
+
+# -------------------------------------------------------------------------- the preprocessing
+
+
+@pytest.mark.parametrize("stored", [64, 73, 96])
+def test_it_sees_what_evaluation_sees(predictor, tmp_path, stored):
+    samples = [
+        (
+            Sample(
+                key=f"k{n}",
+                original_path=f"{n}.png",
+                dataset="affectnet",
+                variant="drawn",
+                split="val",
+                valence=0.1,
+                arousal=0.1,
+            ),
+            png(picture(n, stored, stored)),
+        )
+        for n in range(5)
+    ]
+    index = write_shards(iter(samples), tmp_path / "shards")
+    loaded = batches(index.where(split="val"), 5, image_size=SIZE)
+    (said,) = predictions(predictor.model, loaded)
+    loaded.close()
+    pictures = [encoded_frames([("", index.read(row))], Skipped()) for row in said.row.tolist()]
+    mine = predictor([next(frames).picture for frames in pictures])
+    # a stored side of 96 is resized, where Pillow and DALI round differently by a grey level
+    np.testing.assert_allclose(mine, said.preds.numpy(), atol=1e-5 if stored < 96 else 0.02)
+
+
+@pytest.mark.parametrize("box", [(20.0, 30.0, 70.5, 88.0), (-10.0, 5.0, 60.0, 50.0)])
+def test_faces_are_cut_as_shards_cut_them(box):
+    source = picture(0, 100, 120)
+    crop = Crop(margin=0.1, size=80)
+    affine = crop.upright(box)
+    mine = cut(source, box, Framing(0.1, 80)).astype(int)
+    assert np.abs(mine - shards_crop.cut(source, affine, 80)).max() <= 1
+
+
+def test_the_middle_of_a_picture_that_is_not_square_keeps_its_shape():
+    assert central(picture(0, 50, 200), SIZE).shape == (SIZE, SIZE, 3)
+    assert central(picture(0, 300, 70), SIZE).shape == (SIZE, SIZE, 3)
+    same = picture(0, SIZE, SIZE)
+    assert central(same, SIZE) is not None and (central(same, SIZE) == same).all()
+
+
+def test_the_crop_comes_from_the_run(predictor):
+    assert predictor.framing == Framing(0.1, 80)
+
+
+# -------------------------------------------------------------------------- the predictor
+
+
+def test_pictures_and_tensors_agree(predictor):
+    pictures = np.stack([picture(n) for n in range(3)])
+    whole = predictor(list(pictures))
+    assert whole.shape == (3, 2)
+    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    np.testing.assert_array_equal(predictor(tensor), whole)
+    np.testing.assert_allclose(predictor(list(pictures), batch_size=1), whole, atol=1e-6)
+    assert predictor([]).shape == (0, 2)
+
+
+def test_it_leaves_the_mode_of_the_model(predictor):
+    predictor.model.train()
+    first = predictor([picture()])
+    assert predictor.model.training
+    predictor.model.eval()
+    np.testing.assert_array_equal(first, predictor([picture()]))
+
+
+def test_a_run_without_weights_is_named(run, tmp_path):
+    (tmp_path / "run.json").write_text((run / "run.json").read_text())
+    with pytest.raises(FileNotFoundError, match=r"best\.safetensors does not exist"):
+        Predictor.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="not a run"):
+        Predictor.load(tmp_path / "none")
+
+
+def test_weights_of_somewhere_else_are_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(as_safetensors({"a": torch.zeros(1)}))
+    with pytest.raises(ValueError, match="was not written by export"):
+        Predictor.load(path)
+
+
+# -------------------------------------------------------------------------- sources
+
+
+def test_a_folder_with_bad_files_gives_the_good_ones(predictor, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(picture(1)))
+    (tmp_path / "b.jpg").write_text("these are not pixels")
+    (tmp_path / "c.png").write_bytes(png(picture(2))[:2000])
+    (tmp_path / "d.mp4").write_bytes(b"nothing")
+    (tmp_path / "notes.txt").write_text("not listed")
+    skipped = Skipped()
+    found = list(predict_stream(predictor, frames_of([tmp_path], skipped), skipped=skipped))
+    assert [Path(frame.source).name for frame, _ in found] == ["a.png"]
+    np.testing.assert_allclose(found[0][1][0].preds, predictor([picture(1)])[0], atol=1e-6)
+    assert set(skipped.counts) == {
+        "not an image",
+        "image cut off or damaged",
+        "not a readable video",
+    }
+
+
+def test_what_is_not_there_is_said_first(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no image or video"):
+        frames_of([tmp_path], Skipped())
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        frames_of([tmp_path / "none*.jpg"], Skipped())
+
+
+def test_a_glob_is_sorted(tmp_path):
+    for name in ("b.png", "a.png", "a.txt"):
+        (tmp_path / name).write_bytes(png(picture()))
+    frames = frames_of([str(tmp_path / "*.png")], Skipped())
+    assert [Path(frame.source).name for frame in frames] == ["a.png", "b.png"]
+
+
+def test_a_camera_that_is_not_there_is_one_sentence():
+    with pytest.raises(OSError, match="camera 77"):
+        list(frames_of(["77"], Skipped()))
+
+
+def test_a_photo_is_turned_upright():
+    image = Image.fromarray(picture(0, 40, 60))
+    exif = image.getexif()
+    exif[0x0112] = 6  # taken with the camera on its side
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=exif)
+    (frame,) = encoded_frames([("x", file.getvalue())], Skipped())
+    assert frame.picture.shape == (60, 40, 3)
+
+
+# -------------------------------------------------------------------------- videos
+
+
+def test_a_video_frame_by_frame(predictor, tmp_path):
+    path, skipped = film(tmp_path / "v.mp4"), Skipped()
+    frames = frames_of([path], skipped)
+    found = list(predict_stream(predictor, frames, skipped=skipped, batch_size=5))
+    assert [frame.number for frame, _ in found] == list(range(12))
+    assert found[3][0].time == pytest.approx(0.3)
+    assert all(len(faces) == 1 and faces[0].track == 0 for _, faces in found)
+    assert not skipped.counts
+
+
+def test_a_video_cut_off_gives_what_it_has(predictor, tmp_path):
+    whole = film(tmp_path / "v.avi", 60)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    skipped = Skipped()
+    found = list(predict_stream(predictor, frames_of([whole], skipped), skipped=skipped))
+    assert 10 < len(found) < 60
+    assert list(skipped.counts) == ["video cut off or damaged"]
+    assert "after" in skipped.lines()[0]
+
+
+def test_faces_keep_their_track(predictor, tmp_path):
+    found = predict_stream(
+        predictor, frames_of([film(tmp_path / "v.mp4")], Skipped()), find=in_the_middle
+    )
+    assert [[face.track for face in faces] for _, faces in found] == [[0]] * 12
+
+
+def test_frames_without_and_with_many_faces(predictor):
+    boxes = iter(
+        [np.zeros((0, 5), np.float32), np.float32([[0, 0, 50, 50, 1], [40, 40, 90, 90, 1]])]
+    )
+    frames = [Frame(picture(n), "film", n) for n in range(2)]
+    skipped = Skipped()
+    found = list(predict_stream(predictor, frames, find=lambda _: next(boxes), skipped=skipped))
+    assert [len(faces) for _, faces in found] == [0, 2]
+    assert skipped.lines() == ["no face found: 1, such as film frame 0"]
+    expected = predictor.prepare(picture(1), (40.0, 40.0, 90.0, 90.0))
+    np.testing.assert_allclose(found[1][1][1].preds, predictor.encode(expected[None])[0], atol=1e-6)
+
+
+def test_reading_ahead_stops_with_its_reader_and_passes_errors():
+    made = []
+
+    def numbers():
+        for n in range(100):
+            made.append(n)
+            yield n
+        raise OSError("gone")
+
+    stream = ahead(numbers())
+    assert next(stream) == 0
+    stream.close()
+    assert len(made) < 10
+    with pytest.raises(OSError, match="gone"):
+        list(ahead(numbers()))
+
+
+# -------------------------------------------------------------------------- results
+
+
+def test_csv_and_arrow_say_the_same(predictor, tmp_path):
+    frames = [Frame(picture(n), "film", n, n / 10, Fraction(10)) for n in range(7)]
+    for name in ("out.csv", "deep/out.arrow"):
+        summary = predict_to(
+            sink_for(tmp_path / name, CONFIG), predictor, frames, find=in_the_middle
+        )
+        assert summary[:2] == (7, 7)
+    with (tmp_path / "out.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    with pa.memory_map(str(tmp_path / "deep/out.arrow")) as source:
+        rows = pa.ipc.open_file(source).read_all().to_pylist()
+    assert [line["source"] for line in lines] == ["film"] * 7
+    for line, row in zip(lines, rows, strict=True):
+        assert float(line["valence"]) == pytest.approx(row["valence"], abs=1e-4)
+        assert line["track"] == str(row["track"]) == "0"
+
+
+def test_classes_are_told_by_code(tmp_path):
+    config = with_settings(CONFIG, ["task=expression", "classes=7"])
+    torch.manual_seed(0)
+    predictor = Predictor(build_method(config).model, config)
+    predict_to(CsvSink(path := tmp_path / "o.csv", config), predictor, [Frame(picture(), "a.png")])
+    (line,) = csv.DictReader(path.read_text().splitlines())
+    assert 0 <= int(line["expression"]) < 7 and 1 / 7 <= float(line["probability"]) <= 1
+    with pytest.raises(ValueError, match="valence and arousal"):
+        sink_for(tmp_path / "o.mp4", config)
+
+
+def test_an_annotated_video_has_every_frame(predictor, tmp_path):
+    source = film(tmp_path / "v.mp4")
+    out = tmp_path / "seen.mp4"
+    predict_to(FilmSink(out, CONFIG), predictor, frames_of([source], Skipped()), find=in_the_middle)
+    frames = list(frames_of([out], Skipped()))
+    assert len(frames) == 12
+    assert frames[0].picture.shape == (96, 128, 3)
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_still_image_makes_no_video(predictor, tmp_path):
+    with pytest.raises(ValueError, match="still image"):
+        predict_to(FilmSink(tmp_path / "o.mp4", CONFIG), predictor, [Frame(picture(), "a.png")])
+
+
+def test_what_was_predicted_before_a_failure_is_kept(predictor, tmp_path):
+    def frames():
+        for n in range(130):
+            yield Frame(picture(n), "film", n)
+        raise OSError("the camera was pulled out")
+
+    with pytest.raises(OSError, match="pulled out"):
+        predict_to(ArrowSink(path := tmp_path / "o.arrow", CONFIG), predictor, frames())
+    with pa.memory_map(str(path)) as source:
+        assert pa.ipc.open_file(source).read_all().num_rows == 128  # two batches of 64
+
+
+def test_nothing_found_is_an_error_that_says_why(predictor, tmp_path):
+    empty = np.zeros((0, 5), np.float32)
+    with pytest.raises(ValueError, match="no face found: 1, such as a"):
+        predict_to(
+            CsvSink(tmp_path / "o.csv", CONFIG),
+            predictor,
+            [Frame(picture(), "a.png")],
+            find=lambda _: empty,
+        )
+
+
+def test_an_unknown_ending_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"none of \.csv, \.arrow and \.mp4"):
+        sink_for(tmp_path / "o.xlsx", CONFIG)
+
+
+def test_the_overlay_marks_face_and_feeling():
+    dark = np.zeros((240, 320, 3), np.uint8)
+    overlay = Overlay()
+    for valence in (-0.5, 0.5):
+        marks = [((40.0, 60.0, 140.0, 180.0), 0, np.float32([valence, 0.2]))]
+        drawn = overlay.drawn(dark, marks)
+    assert drawn.shape == dark.shape and not dark.any()
+    assert drawn[60, 90].any() and drawn[200, 280].any()  # the box, the circle
+    assert len(overlay.tails[0]) == 2
+
+
+def test_frames_of_shards(predictor, tmp_path):
+    sample = Sample(
+        key="k", original_path="k.png", dataset="affectnet", variant="drawn", split="val",
+        valence=0.0, arousal=0.0,
+    )  # fmt: skip
+    write_shards(iter([(sample, png(picture()))]), tmp_path / "shards")
+    index = LabelIndex.open(tmp_path / "shards")
+    named = ((index.table["sample_key"][row].as_py(), index.read(row)) for row in range(len(index)))
+    ((frame, faces),) = predict_stream(predictor, encoded_frames(named, Skipped()))
+    assert frame.source == "k" and len(faces) == 1
+
+
+def test_ctrl_c_ends_a_film_and_keeps_what_was_predicted(predictor, tmp_path):
+    """A real interrupt in the midst of an endless source, as of a camera."""
+    seen = threading.Event()
+
+    def camera():
+        for number in itertools.count():
+            if number == 20:
+                seen.set()
+            yield Frame(np.full((64, 64, 3), number % 250, np.uint8), "camera", number, None, None)
+
+    def press():
+        seen.wait()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    path = tmp_path / "said.csv"
+    done = predict_to(sink_for(path, predictor.config), predictor, camera(), batch_size=4)
+    assert done.interrupted
+    assert len(path.read_text().splitlines()) == 1 + done.faces
+    assert "interrupted" in str(done)

@@ -1,0 +1,171 @@
+"""The report: safe, self-contained, small, and alive in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from avce.report.page import Run, Subject, write_report
+from avce.report.samples import SCALE, packed, shrunk
+from avce.scores.predictions import in_order, videos_of
+from avce.scores.scoreboard import Published, Setting
+from shards.face import Identity, Scene, render, units_for, wanted_point
+from tests.avce.report.chromium import BINARY, Chromium
+from tests.avce.scores.verdicts import class_table, video_table
+
+NASTY = "</script><img src=x onerror=alert(1)>"
+PRINTED = Published("AVCE", "supplement, Table 5", "affwild", {"ccc": (0.682, 0.594)}, "AlexNet")
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """Four drawn faces as JPEG."""
+    encoded = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        units = units_for(*wanted_point(rng), rng)
+        drawing = render(Identity.draw(rng), units, Scene.draw(rng, "easy"), size=64)
+        page = io.BytesIO()
+        Image.fromarray(drawing.image).save(page, "JPEG")
+        encoded.append(page.getvalue())
+    return encoded
+
+
+def named(table: pa.Table, column: str, first: str) -> pa.Table:
+    """The table with another name for its first video or key."""
+    old = table[column].to_pylist()
+    new = [first if value == old[0] else value for value in old]
+    return table.set_column(table.column_names.index(column), column, pa.array(new))
+
+
+@pytest.fixture(scope="module")
+def page(faces, tmp_path_factory):
+    """Two runs on four videos, with names that try to break out of the page."""
+    runs = []
+    for model, name in enumerate(("baseline", NASTY)):
+        table = video_table(4, 60, model=model, noise=0.2)
+        table = named(named(table, "video_id", f"video {NASTY}"), "sample_key", NASTY)
+        log = [{"step": 1, "losses": {"mse": 0.4}}]
+        runs.append(Run(name, table, {"config": {"encoder": NASTY}, "git_commit": "abc"}, log))
+
+    def thumbnail(row: int) -> bytes:
+        return b"torn" if row % 7 == 0 else faces[row % 4]
+
+    subject = Subject(
+        runs,
+        title=NASTY,
+        published=[PRINTED],
+        setting=Setting("affwild", "val", stand_in=True),
+        data_card={NASTY: NASTY},
+        commands=[f"python cli.py eval {NASTY}"],
+        thumbnail=thumbnail,
+        n_thumbnails=60,
+        resamples=50,
+    )
+    return write_report(tmp_path_factory.mktemp("report") / "deep" / "report.html", subject)
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(page):
+    text = page.read_text()
+    assert [p.name for p in page.parent.iterdir()] == ["report.html"]
+    assert not re.findall(r"""(?:src|href|srcset)=["'](?!data:|#)""", text)
+    assert "default-src 'none'" in text
+
+
+def test_names_cannot_break_out(page):
+    text = page.read_text()
+    assert "<img src=x" not in text and text.count("</script>") == 2  # the store's and the script's
+
+
+def test_everything_is_there(page):
+    text = page.read_text()
+    for word in ("Summary", "Scores", "Worst errors", "Data card", "Model card", "Commands"):
+        assert f">{word}</h2>" in text
+    assert "not comparable" in text and "0.682" in text
+
+
+def test_packed_numbers_come_back():
+    values = np.array([[-1.0, 0.25], [1.7, -3.0]])
+    raw = np.frombuffer(base64.b64decode(packed(values)), "<i2").reshape(2, 2) / SCALE
+    np.testing.assert_allclose(raw, [[-1, 0.25], [1.7, -2]], atol=0.5 / SCALE)
+
+
+def test_videos_lie_in_one_piece_in_frame_order():
+    table = video_table(3, 5)
+    shuffled = table.take(np.random.default_rng(1).permutation(15))
+    ordered = in_order(shuffled)
+    assert ordered["frame_index"].to_pylist() == list(range(5)) * 3
+    assert [(v["start"], v["stop"]) for v in videos_of(ordered)] == [(0, 5), (5, 10), (10, 15)]
+    slots = pa.array(["left", "right", None] * 5)
+    assert all(v["stop"] - v["start"] > 1 for v in videos_of(ordered.append_column("s", slots)))
+
+
+def test_a_thumbnail_is_small_and_square(faces):
+    with Image.open(io.BytesIO(shrunk(faces[0]))) as image:
+        assert image.size == (72, 72) and image.format == "JPEG"
+    with pytest.raises(OSError):
+        shrunk(b"no image")
+
+
+def test_classes_get_a_page_too(tmp_path):
+    subject = Subject([Run("discrete", class_table())], classes=["happy", "sad"], resamples=20)
+    text = write_report(tmp_path / "r.html", subject).read_text()
+    assert "Who was taken for whom" in text and "The plane" not in text
+
+
+def test_runs_need_names_of_their_own(tmp_path):
+    with pytest.raises(ValueError, match="different names"):
+        write_report(tmp_path / "r.html", Subject([]))
+    with pytest.raises(ValueError, match="different names"):
+        write_report(tmp_path / "r.html", Subject([Run("a", video_table())] * 2))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if not BINARY:
+        pytest.skip("no Chromium on this machine; install one to test the page's script")
+    chromium = Chromium(tmp_path_factory.mktemp("profile"))
+    yield chromium
+    chromium.close()
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, False), (1280, True)])
+def test_the_page_lives_in_a_browser(browser, page, width, dark):
+    """No complaint, nothing asked of a network, no sideways scroll; pointing and scrubbing work."""
+    browser.complaints.clear()
+    browser.open(page, width, dark=dark)
+    browser.settle()
+    assert browser.value("document.documentElement.scrollWidth <= innerWidth")
+    background = browser.value("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(20, 24, 31)" if dark else "rgb(255, 255, 255)")
+    assert browser.value(POINTED) and "label" in browser.value(TIP)
+    browser.click("#plane-layers [data-value=faces]")
+    x, y = browser.middle("#lines-over")
+    browser.mouse("mouseMoved", x, y)
+    before = browser.value("document.querySelector('#reading').innerText")
+    browser.mouse("mouseMoved", x + 60, y)
+    assert browser.value("document.querySelector('#reading').innerText") != before
+    assert browser.complaints == []
+
+
+TIP = "document.querySelector('#plane-tip').innerText"
+POINTED = """(async () => {  // sweep over the plane until a sample is under the pointer
+  const over = document.querySelector("#plane-over"), tip = document.querySelector("#plane-tip");
+  over.scrollIntoView({ block: "center", behavior: "instant" });
+  const box = over.getBoundingClientRect();
+  for (let at = 0.2; at < 0.8; at += 0.02) {
+    over.dispatchEvent(new PointerEvent("pointermove", {
+      bubbles: true, pointerType: "mouse",
+      clientX: box.x + at * box.width, clientY: box.y + box.height / 2,
+    }));
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    if (!tip.hidden) return true;
+  }
+  return false;
+})()"""

@@ -1,0 +1,117 @@
+"""The prediction table: from batches, to disk, back, merged over folds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor, nn
+
+from avce.scores.predictions import (
+    aligned,
+    facts_of,
+    merge_folds,
+    one_table,
+    pair_of,
+    predict_table,
+    read_predictions,
+    write_predictions,
+)
+from tests.avce.scores.verdicts import class_table, video_table
+
+
+class Corner(nn.Module):
+    """Says the top left pixel, so that a mirror image changes the answer."""
+
+    def predict(self, image: Tensor) -> Tensor:
+        return image[:, :2, 0, 0]
+
+
+def batches_of(image: Tensor, target: Tensor, rows: Tensor) -> list[tuple[Tensor, ...]]:
+    mask = torch.ones(len(rows), dtype=torch.bool)
+    mask[-1] = False  # the last one is padding
+    return [(image, target, rows, mask)]
+
+
+def test_a_table_is_sorted_by_row_and_knows_its_context():
+    image, target = torch.rand(4, 3, 2, 2), torch.rand(4, 2) - 0.5
+    labels = pa.table(
+        {
+            "sample_key": [f"k{i}" for i in range(10)],
+            "dataset": pa.array(["afew_va"] * 10).dictionary_encode(),
+        }
+    )
+    table = predict_table(Corner(), batches_of(image, target, torch.tensor([7, 2, 5, 9])), labels)
+    assert table["row"].to_pylist() == [2, 5, 7]
+    assert table["sample_key"].to_pylist() == ["k2", "k5", "k7"]
+    assert table.schema.field("dataset").type == pa.string()
+    assert table["arousal_pred"].to_pylist() == image[[1, 2, 0], 1, 0, 0].tolist()
+
+
+def test_flip_averages_with_the_mirror_image():
+    image = torch.rand(3, 3, 2, 2)
+    batch = batches_of(image, torch.zeros(3, 2), torch.arange(3))
+    found = predict_table(Corner(), batch, flip=True)["valence_pred"].to_numpy()
+    expected = (image[:2, 0, 0, 0] + image[:2, 0, 0, -1]) / 2
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-7)
+
+
+def test_classes_keep_their_logits():
+    logits = torch.randn(3, 3, 1, 1)
+    table = predict_table(
+        nn.Flatten(), batches_of(logits, torch.tensor([2, 0, 1]), torch.arange(3))
+    )
+    assert table["expression_pred"].to_pylist() == logits.flatten(1).argmax(1)[:2].tolist()
+    torch.testing.assert_close(pair_of(table).preds.float(), logits.flatten(1)[:2])
+
+
+def test_a_table_comes_back_from_disk_with_its_facts(tmp_path):
+    for table in (video_table(), class_table()):
+        write_predictions(tmp_path / "deep" / "p.arrow", table, {"run": "runs/a"})
+        again = read_predictions(tmp_path / "deep" / "p.arrow")
+        assert again.equals(table) and facts_of(again) == {"run": "runs/a"}
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["p.arrow"]  # nothing set aside
+
+
+def test_what_is_no_prediction_file_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.arrow"):
+        read_predictions(tmp_path / "none.arrow")
+    (tmp_path / "text.arrow").write_text("hello")
+    with pytest.raises(ValueError, match="not an Arrow file"):
+        read_predictions(tmp_path / "text.arrow")
+    write_predictions(tmp_path / "other.arrow", pa.table({"a": [1]}))
+    with pytest.raises(ValueError, match="holds no predictions"):
+        read_predictions(tmp_path / "other.arrow")
+
+
+def test_folds_merge_and_must_not_overlap():
+    table = video_table(videos=4)
+    parts = [table.slice(0, 80), table.slice(80)]
+    merged = merge_folds(parts)
+    assert merged.drop_columns("part").equals(table)
+    assert merged["part"].to_pylist() == [0] * 80 + [1] * 80
+    with pytest.raises(ValueError, match="80 samples stand in more than one fold"):
+        merge_folds([table, parts[0]])
+
+
+def test_named_runs_stand_below_each_other():
+    table = video_table(videos=4)
+    assert one_table({"alone": table}) is table
+    both = one_table({"a": table, "b": table})
+    assert both["part"].to_pylist() == ["a"] * len(table) + ["b"] * len(table)
+    folds = one_table({"a": table.slice(0, 80), "b": table.slice(80)}, merged=True)
+    assert folds["part"].to_pylist() == ["a"] * 80 + ["b"] * 80
+    with pytest.raises(ValueError, match="more than one fold"):
+        one_table({"a": table, "b": table}, merged=True)
+
+
+def test_tables_align_by_row():
+    table = video_table(videos=2)
+    shuffled = table.take(np.random.default_rng(0).permutation(len(table)))
+    assert aligned([table, shuffled])[1].equals(table)
+
+
+def test_no_sample_is_an_error():
+    with pytest.raises(ValueError, match="no sample"):
+        predict_table(Corner(), [])

@@ -1,0 +1,138 @@
+"""A checkpoint gives back exactly what it was given, and is whole or not there."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avce.durable import write_aside
+from avce.training.checkpoint import (
+    Checkpoint,
+    checkpoints,
+    get_rng,
+    load_checkpoint,
+    load_optimizers,
+    newest_checkpoint,
+    optimizer_settings,
+    optimizer_tensors,
+    save_checkpoint,
+    set_rng,
+)
+
+CPU = torch.device("cpu")
+
+
+def content(step: int, size: int = 4) -> Checkpoint:
+    return Checkpoint({"w": torch.full((size,), float(step))}, {}, get_rng(CPU), {"step": step})
+
+
+def draws() -> list[float]:
+    gaussians = [random.gauss(0, 1), float(np.random.standard_normal())]  # noqa: NPY002
+    return [*gaussians, random.random(), float(np.random.rand()), torch.rand(1).item()]  # noqa: NPY002
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_generators_go_on_where_they_stood(odd):
+    for _ in range(odd):  # both python and numpy keep a second gaussian waiting
+        draws()
+    state = get_rng(CPU)
+    expected = [draws(), draws()]
+    draws()
+    set_rng(state, CPU)
+    assert [draws(), draws()] == expected
+
+
+def test_optimizers_come_back_bit_for_bit(tmp_path):
+    def networks():
+        torch.manual_seed(0)
+        return {"a": torch.nn.Linear(3, 2), "b": torch.nn.Linear(2, 1)}
+
+    def optimizers(nets):
+        adam = torch.optim.Adam(nets["a"].parameters(), 1e-3, (0.5, 0.9))
+        return {"a": adam, "b": torch.optim.SGD(nets["b"].parameters(), 1e-2, 0.9)}
+
+    def train(nets, opts):
+        nets["b"](nets["a"](torch.ones(1, 3))).sum().backward()
+        for optimizer in opts.values():
+            optimizer.step()
+            optimizer.zero_grad()
+
+    nets = networks()
+    opts = optimizers(nets)
+    train(nets, opts)
+    state = {"step": 1, "settings": optimizer_settings(opts)}
+    saved = save_checkpoint(tmp_path, Checkpoint({}, optimizer_tensors(opts), {}, state), keep=1)
+
+    twins = networks()
+    for name, net in nets.items():
+        twins[name].load_state_dict(net.state_dict())
+    twin_opts = optimizers(twins)
+    read = load_checkpoint(saved)
+    load_optimizers(twin_opts, read.optimizers, read.state["settings"])
+    train(nets, opts)
+    train(twins, twin_opts)
+    for name, net in nets.items():
+        assert torch.equal(net.weight, twins[name].weight)
+        assert torch.equal(net.bias, twins[name].bias)
+    with pytest.raises(ValueError, match="optimizers"):
+        load_optimizers({"a": twin_opts["a"]}, read.optimizers, read.state["settings"])
+
+
+def test_only_the_newest_are_kept_and_rubbish_goes(tmp_path):
+    (tmp_path / "step-00000009.part").mkdir()
+    for step in (1, 2, 30):
+        save_checkpoint(tmp_path, content(step), keep=2)
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-00000002", "step-00000030"]
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert load_checkpoint(newest).state == {"step": 30}
+    assert newest_checkpoint(tmp_path / "nothing") is None
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = save_checkpoint(tmp_path, content(1), keep=1)
+    (path / "weights.safetensors").write_bytes(b"not one")
+    with pytest.raises(ValueError, match=r"weights\.safetensors is not a readable"):
+        load_checkpoint(path)
+
+
+def test_write_aside_leaves_the_old_file_when_it_fails(tmp_path):
+    write_aside(tmp_path / "a.json", b"old")
+    (tmp_path / "a.json.part").mkdir()  # nothing can be written there
+    with pytest.raises(OSError):
+        write_aside(tmp_path / "b" / "a.json", b"new")
+    assert (tmp_path / "a.json").read_bytes() == b"old"
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path):
+    script = """
+        import resource, sys
+        from pathlib import Path
+        import torch
+        from avce.training.checkpoint import Checkpoint, save_checkpoint
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        folder = Path(sys.argv[1])
+        for step, size in ((1, 100), (2, 1_000_000)):
+            content = Checkpoint({"w": torch.zeros(size)}, {}, {}, {"step": step})
+            try:
+                save_checkpoint(folder, content, keep=1)
+            except OSError as error:
+                print(error.strerror)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
+    root = Path(__file__).parents[3]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    good = tmp_path / "step-00000001"
+    assert f"the last good checkpoint is {good}" in result.stdout
+    assert checkpoints(tmp_path) == list(tmp_path.iterdir()) == [good]
+    assert json.loads((good / "state.json").read_text()) == {"step": 1}
+    assert resource.RLIMIT_FSIZE  # the limit of this process was never touched
