@@ -11,6 +11,7 @@ one is handed to cvxpylayers when the layer is built.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -69,27 +70,38 @@ def _same(function: Local) -> Callable[[Expression], Local]:
     return lambda expression: function
 
 
-def _sum_up(*terms: Tensor) -> Tensor:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
+def _widened(x: Tensor, rank: int) -> Tensor:
+    """(b, *shape) with ones between, so that torch lines up data with data, never with rows."""
+    return x.reshape(x.shape[0], *(1,) * (rank - x.ndim), *x.shape[1:])
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """The matrix product of CVXPY: vectors take the side they stand on; a scalar multiplies."""
-    if left.ndim == 1 or right.ndim == 1:
-        scalar, other = (left, right) if left.ndim == 1 else (right, left)
-        return scalar.reshape(-1, *(1,) * (other.ndim - 1)) * other
-    rows = left.unsqueeze(1) if left.ndim == 2 else left
-    columns = right.unsqueeze(-1) if right.ndim == 2 else right
-    result = rows @ columns
-    result = result.squeeze(-1) if right.ndim == 2 else result
-    return result.squeeze(1) if left.ndim == 2 else result
+def _paired(fold: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Expression], Local]:
+    """An atom that meets its arguments entry by entry, whatever their shapes: (), (1,), (1, 1)."""
+
+    def build(expression: Expression) -> Local:
+        rank = 1 + max(len(argument.shape) for argument in expression.args)
+
+        def paired(*parts: Tensor) -> Tensor:
+            wide = (_widened(part, rank) for part in parts)
+            return functools.reduce(fold, wide).reshape(-1, *expression.shape)
+
+        return paired
+
+    return build
 
 
-def _divide(left: Tensor, right: Tensor) -> Tensor:
-    return left / right.reshape(right.shape[0], *(1,) * (left.ndim - right.ndim), *right.shape[1:])
+def _product(expression: Expression) -> Local:
+    """The matrix product of CVXPY: vectors take the side they stand on."""
+    if () in (argument.shape for argument in expression.args):
+        return _paired(torch.mul)(expression)
+
+    def product(left: Tensor, right: Tensor) -> Tensor:
+        rows = left.unsqueeze(1) if left.ndim == 2 else left
+        columns = right.unsqueeze(-1) if right.ndim == 2 else right
+        rank = max(rows.ndim, columns.ndim)
+        return (_widened(rows, rank) @ _widened(columns, rank)).reshape(-1, *expression.shape)
+
+    return product
 
 
 def _pick(expression: Expression) -> Local:
@@ -163,14 +175,14 @@ def _over_axis(reduce: Callable[[Tensor, int, bool], Tensor]) -> Callable[[Expre
     return build
 
 
-def _expand(expression: Expression) -> Local:
+def _promote(expression: Expression) -> Local:
     shape = expression.shape
+    return lambda x: x.reshape(-1, *(1,) * len(shape)).expand(-1, *shape)
 
-    def expand(x: Tensor) -> Tensor:
-        missing = len(shape) + 1 - x.ndim
-        return x.reshape(x.shape[0], *(1,) * missing, *x.shape[1:]).expand(-1, *shape)
 
-    return expand
+def _broadcast(expression: Expression) -> Local:
+    shape = expression.shape
+    return lambda x: _widened(x, len(shape) + 1).expand(-1, *shape)
 
 
 def _diagonal(expression: Expression) -> Local:
@@ -240,22 +252,12 @@ def _relative_entropy(x: Tensor, y: Tensor) -> Tensor:
     return torch.xlogy(x, x / y)
 
 
-def _extreme(fold: Callable[[Tensor, Tensor], Tensor]) -> Local:
-    def extreme(*parts: Tensor) -> Tensor:
-        best = parts[0]
-        for part in parts[1:]:
-            best = fold(best, part)
-        return best
-
-    return extreme
-
-
 AFFINE = {
-    "AddExpression": _same(_sum_up),
+    "AddExpression": _paired(torch.add),
     "NegExpression": _same(torch.neg),
-    "multiply": _same(torch.mul),
-    "MulExpression": _same(_product),
-    "DivExpression": _same(_divide),
+    "multiply": _paired(torch.mul),
+    "MulExpression": _product,
+    "DivExpression": _paired(torch.div),
     "index": _pick,
     "special_index": _pick,
     "reshape": _reshape,
@@ -264,8 +266,8 @@ AFFINE = {
     "Vstack": _vstack,
     "Concatenate": _concatenate,
     "Sum": _over_axis(lambda x, axis, keep: x.sum(axis, keepdim=keep)),
-    "Promote": _expand,
-    "broadcast_to": _expand,
+    "Promote": _promote,
+    "broadcast_to": _broadcast,
     "conj": _same(lambda x: x),  # every value here is real
     "diag_vec": _diagonal,
     "diag_mat": _diagonal,
@@ -276,8 +278,8 @@ ELEMENTWISE = {
     "power": _power,
     "Power": _power,
     "entr": _same(lambda x: -torch.xlogy(x, x)),
-    "kl_div": _same(lambda x, y: _relative_entropy(x, y) - x + y),
-    "rel_entr": _same(_relative_entropy),
+    "kl_div": _paired(lambda x, y: _relative_entropy(x, y) - x + y),
+    "rel_entr": _paired(_relative_entropy),
     "log": _same(torch.log),
     "log1p": _same(torch.log1p),
     "exp": _same(torch.exp),
@@ -285,8 +287,8 @@ ELEMENTWISE = {
     "logistic": _same(_logistic),
     "huber": _huber,
     "abs": _same(torch.abs),
-    "maximum": _same(_extreme(torch.maximum)),
-    "minimum": _same(_extreme(torch.minimum)),
+    "maximum": _paired(torch.maximum),
+    "minimum": _paired(torch.minimum),
 }
 FOLDING = {
     "quad_over_lin": _quad_over_lin,

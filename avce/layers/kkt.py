@@ -70,10 +70,7 @@ class Instance:
         self.batch = self.theta[0].shape[0]
         self.device = self.theta[0].device
         self.program = program.to(self.device)
-        self.quadratic = program.hessian is not None and None not in (
-            program.jacobian is None or 0,
-            program.plane is None or 0,
-        )
+        self.quadratic = program.hessian is not None
         self._fix_offsets()
         # How large the numbers are that a row was given, (b,).
         self.scale = torch.stack([t.reshape(self.batch, -1).abs().amax(1) for t in self.theta])
@@ -119,12 +116,10 @@ class Instance:
             hessian = program.hessian[None]
             slope = x * hessian if program.diagonal else x @ hessian[0]
         else:
-            slope, hessian = self._curved(point)
-        slope = slope + self.linear
-        if program.jacobian is not None:
+            slope, hessian = self._curved(x, lam)
+        slope = slope + self.linear + _pulled(nu, plane)
+        if program.hessian is not None or program.jacobian is not None:
             slope = slope + self.pull_inequalities(lam, jacobian)
-        if program.plane is not None:
-            slope = slope + nu @ program.plane
         return Local(slope, hessian, g, jacobian, h, plane)
 
     def _constraints(self, x: Tensor, fixed: Tensor | None, offset: str, function):
@@ -137,16 +132,14 @@ class Instance:
             value = function(x, self.theta)
             return value.detach(), _jacobian(value, x)
 
-    def _curved(self, point: Point) -> tuple[Tensor, Tensor]:
-        """Gradient and Hessian of the Lagrangian less the terms whose gradient is constant."""
-        program, (x, lam, nu) = self.program, point
+    def _curved(self, x: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        """Slope and Hessian of the curved part of f, and of lam.g where g has no fixed Jacobian."""
+        program = self.program
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             total = program.curved_part(x, self.theta)
             if program.jacobian is None:
                 total = total + (lam * program.inequalities(x, self.theta)).sum(1)
-            if program.plane is None:
-                total = total + (nu * program.equalities(x, self.theta)).sum(1)
             slope = _gradient(total, x, graph=True)
             second = _gradient(slope, x) if program.diagonal else _jacobian(slope, x)
         return slope.detach(), second
@@ -155,9 +148,14 @@ class Instance:
         """jacobian^T lam, (b, size)."""
         if self.program.bounds is not None:
             return self.program.bounds.gather(lam * self.program.bounds.coefficients)
-        if jacobian.shape[0] == 1:
-            return lam @ jacobian[0]
-        return torch.einsum("bk,bkn->bn", lam, jacobian)
+        return _pulled(lam, jacobian)
+
+
+def _pulled(force: Tensor, jacobian: Tensor) -> Tensor:
+    """jacobian^T force, (b, size), of forces (b, k) and Jacobians (b or 1, k, size)."""
+    if jacobian.shape[0] == 1:
+        return force @ jacobian[0]
+    return torch.einsum("bk,bkn->bn", force, jacobian)
 
 
 @dataclass

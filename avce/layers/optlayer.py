@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,9 @@ class OptLayer(nn.Module):
     """Solve  argmin_x f(x, theta)  s.t.  g(x, theta) <= 0,  h(x, theta) = 0  for a batch of theta.
 
     Each function takes the variables, then the parameters, and is called once, with CVXPY objects;
-    it returns an expression. `forward` takes each parameter with a leading batch dimension and
-    returns the solution of the one variable, or a tuple with that of each. Work is in float64,
+    it returns an expression. `forward` takes each parameter with a leading batch dimension, or
+    without one where it is the same for all rows, and returns the solution of the one variable, or
+    a tuple with that of each, with a batch dimension if a parameter had one. Work is in float64,
     results come back in the dtype and on the device of the input. Gradients are those of the
     active-set KKT system; the second derivative is not available.
 
@@ -81,12 +83,14 @@ class OptLayer(nn.Module):
 
     def forward(self, *theta: Tensor) -> Tensor | tuple[Tensor, ...]:
         batch = self._check(theta)
-        exact = [t.double() for t in theta]
-        solutions = self._forward(exact, batch) if batch else self._nothing(exact)
-        dtype = theta[0].dtype
-        for other in theta[1:]:
-            dtype = torch.promote_types(dtype, other.dtype)
+        rows = 1 if batch is None else batch
+        leaves = zip(theta, self.declared.parameters, strict=True)
+        exact = [t.double().expand(rows, *p.shape) for t, p in leaves]
+        solutions = self._forward(exact, rows) if rows else self._nothing(exact)
+        dtype = functools.reduce(torch.promote_types, (t.dtype for t in theta))
         results = tuple(solution.to(dtype) for solution in solutions)
+        if batch is None:
+            results = tuple(result[0] for result in results)
         return results[0] if len(results) == 1 else results
 
     def extra_repr(self) -> str:
@@ -96,25 +100,30 @@ class OptLayer(nn.Module):
         """The program is shared: it never changes, and CVXPY's leaves must keep their identity."""
         return copy.copy(self)
 
-    def _check(self, theta: Sequence[Tensor]) -> int:
+    def _check(self, theta: Sequence[Tensor]) -> int | None:
+        """The number of rows; None if no parameter has a batch dimension."""
         wanted = self.declared.parameters
         if len(theta) != len(wanted):
             raise ValueError(
                 f"the layer has {len(wanted)} parameters but was called with {len(theta)}; pass "
                 f"one tensor for each, in the order of `parameters`"
             )
+        batch = None
         for parameter, t in zip(wanted, theta, strict=True):
-            if tuple(t.shape[1:]) != parameter.shape or not t.ndim or not t.is_floating_point():
+            rows, data = t.shape[: t.ndim - len(parameter.shape)], parameter.shape
+            if len(rows) > 1 or t.shape != (*rows, *data) or not t.is_floating_point():
+                shape = ", ".join(map(str, ("batch", *data)))
                 raise ValueError(
-                    f"{parameter} takes floating numbers of shape (batch, "
-                    f"{', '.join(map(str, parameter.shape))}), not {t.dtype} {tuple(t.shape)}"
+                    f"{parameter} takes floating numbers of shape ({shape}), or {data} "
+                    f"for all rows, not {t.dtype} {tuple(t.shape)}"
                 )
-            if t.shape[0] != theta[0].shape[0] or t.device != theta[0].device:
+            if (rows and batch not in (None, rows[0])) or t.device != theta[0].device:
                 raise ValueError(
-                    f"{parameter} has {t.shape[0]} rows on {t.device}, the first parameter "
-                    f"{theta[0].shape[0]} on {theta[0].device}; give all the same"
+                    f"{parameter} has shape {tuple(t.shape)} on {t.device}, but those before have "
+                    f"{batch} rows on {theta[0].device}; give all the same"
                 )
-        return theta[0].shape[0]
+            batch = rows[0] if rows else batch
+        return batch
 
     def _forward(self, theta: list[Tensor], batch: int) -> tuple[Tensor, ...]:
         finite = torch.stack([t.detach().reshape(batch, -1).isfinite().all(1) for t in theta]).all(

@@ -54,6 +54,10 @@ def declare(
     """
     _check_leaves(variables, cp.Variable, "variables")
     _check_leaves(parameters, cp.Parameter, "parameters")
+    if not parameters:
+        raise ValueError(
+            "parameters is empty, so the solution is one constant; solve the program with CVXPY"
+        )
     leaves = [*variables, *parameters]
     declaration = Declaration(
         list(variables),
