@@ -95,7 +95,7 @@ def dali(root: Path, jitter: bool = True) -> Iterator[int]:
     import nvidia.dali.types as types
     from nvidia.dali.pipeline import Pipeline
 
-    from pipelines.decode import MEAN, STD
+    from pipelines.pixels import MEAN, STD
 
     tars = sorted(str(path) for path in (root / "tars").glob("*.tar"))
     pipeline = Pipeline(BATCH, num_threads=CORES, device_id=None, prefetch_queue_depth=2)

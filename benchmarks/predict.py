@@ -78,7 +78,7 @@ def overhead(batch: int, rounds: int) -> dict[str, float]:
 
 def make_video(path: Path, seconds: int) -> None:
     """A drawn face that moves, in a loop of 40 frames."""
-    from shards.face import Identity, Scene, render, units_for
+    from shards.standins.face import Identity, Scene, render, units_for
 
     rng = np.random.default_rng(0)
     identity, scene = Identity.draw(rng), Scene.draw(rng, "easy")

@@ -24,7 +24,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from avce.report.page import Run, Subject, write_report
-from shards.face import Identity, Scene, render, units_for, wanted_point
+from shards.standins.face import Identity, Scene, render, units_for, wanted_point
 from tests.avce.report.chromium import BINARY, Chromium
 from tests.avce.scores.verdicts import video_table
 

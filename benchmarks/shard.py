@@ -35,9 +35,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build, convert
+from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build
+from shards.building import build as convert
+from shards.building.tars import Fragment, TarFacts, planned_rows, write_labels, write_tar
 from shards.image import as_is, prove
-from shards.writer import Fragment, TarFacts, planned_rows, write_labels, write_tar
 
 PASS = BuildOptions(crop=Crop(mode="none"), engine=Engine(jobs=1), samples_per_shard=500)
 
@@ -136,7 +137,7 @@ def costs(n: int, rounds: int, ways: dict[str, Callable[[Path], object]]) -> dic
 
 def load_shards(_: int) -> None:
     """A task without work, for what a worker does before its first."""
-    import shards.convert  # noqa: F401
+    import shards.building.build  # noqa: F401
 
 
 def starting_two() -> float:

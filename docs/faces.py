@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the rooms need not be installed
 
-from shards.face import LEVELS, Identity, Scene, render, units_for, wanted_point  # noqa: E402
+from shards.standins.face import LEVELS, Identity, Scene, render, units_for, wanted_point  # noqa: E402
 
 CELL, GAP, TEXT = 112, 24, 22  # pixels
 AXIS = (-0.8, -0.4, 0.0, 0.4, 0.8)  # valence from left to right, arousal from the bottom up

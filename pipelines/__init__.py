@@ -1,6 +1,6 @@
 """Shards to tensors: the order of an epoch, decoding, and the batches of one rank."""
 
-from pipelines.decode import Augment as Augment
+from pipelines.augment import Augment as Augment
 from pipelines.fetch import cached as cached
 from pipelines.fetch import fetch as fetch
 from pipelines.loader import Batch as Batch

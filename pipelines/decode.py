@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import nvidia.dali.fn
@@ -22,100 +22,15 @@ from nvidia.dali.pipeline import Pipeline
 from nvidia.dali.types import DALIDataType as Kind
 from torch import Tensor
 
-MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255  # ImageNet, RGB
-STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
+from pipelines.augment import Draws
+from pipelines.pixels import CROP, MEAN, STD, Geometry
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of grey, ITU-R BT.601
-CROP = 224 / 256  # of the stored side; the rest is the room in which training crops move
 GREY = 128.0  # what contrast turns about
 _PALE = 1 / 512  # the least saturation: half a grey level of the strongest colour
-_NUMBERS = 8  # random numbers kept per sample: two turns of Philox's counter
 
 Draw = tuple[np.ndarray, ...]
 fn: Any = nvidia.dali.fn  # typed as if every operator might return nothing
-
-
-@dataclass(frozen=True)
-class Augment:
-    """What training does to an image; the defaults are the paper's.
-
-    The paper lists colour jitter too, but calls it with torchvision's default arguments, which are
-    the identity: hence the zeros. A strength s draws a factor from [max(0, 1 - s), 1 + s].
-    Factors are applied as one affine map and are not clipped to [0, 255] in between.
-    """
-
-    flip: float = 0.5  # probability; a mirrored face keeps its valence and arousal
-    crop: bool = True  # at a random place; False: the centre
-    brightness: float = 0.0
-    contrast: float = 0.0  # about mid-grey
-    saturation: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip {self.flip} is a probability; choose it in [0, 1]")
-        for name in ("brightness", "contrast", "saturation"):
-            if (strength := getattr(self, name)) < 0:
-                raise ValueError(f"{name} {strength} is a strength; choose 0 (off) or more")
-
-
-EVALUATION = Augment(flip=0.0, crop=False)
-
-
-class Draws(NamedTuple):
-    """The random numbers of some samples, first axis the sample."""
-
-    crop: np.ndarray  # float32 (n, 2): x, y in [0, 1)
-    flip: np.ndarray  # bool (n,)
-    brightness: np.ndarray  # float32 (n,), a factor; also the next two
-    contrast: np.ndarray
-    saturation: np.ndarray
-
-
-def draw(augment: Augment, seed: int, epoch: int, place: int, n: int) -> Draws:
-    """The draws of `n` samples from `place` of the epoch on, the same however they are split up."""
-    bits = np.random.Philox(key=[seed, epoch], counter=[place * (_NUMBERS // 4), 0, 0, 0])
-    u = np.random.Generator(bits).random((n, _NUMBERS))
-    crop = u[:, :2] if augment.crop else np.full((n, 2), 0.5)
-    factors = [
-        _factor(u[:, 3 + i], strength)
-        for i, strength in enumerate((augment.brightness, augment.contrast, augment.saturation))
-    ]
-    return Draws(crop.astype(np.float32), u[:, 2] < augment.flip, *factors)
-
-
-def _factor(u: np.ndarray, strength: float) -> np.ndarray:
-    low = max(0.0, 1 - strength)
-    return (low + u * (1 + strength - low)).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a stored image becomes `size` x `size` pixels.
-
-    `stored` is the side all stored images share, or None where they differ. Then each is resized
-    (shorter side to size * 256 / 224) before the crop, the dear way.
-    """
-
-    size: int
-    stored: int | None
-
-    @property
-    def crop(self) -> int:
-        """Side in pixels of what is cut out of the stored (or resized) image."""
-        if self.stored is None or self.stored == self.size:
-            return self.size
-        crop = round(self.stored * CROP)
-        return self.size if abs(crop - self.size) <= 1 else crop  # not a resize by one pixel
-
-    @property
-    def room(self) -> int | None:
-        """Pixels by which the crop can move, None where it depends on the image."""
-        return None if self.stored is None else self.stored - self.crop
-
-
-def geometry(width: np.ndarray, height: np.ndarray, size: int) -> Geometry:
-    """The cheapest way from images of these sizes to `size`; stored size == size is untouched."""
-    sides = {int(f(side)) for side in (width, height) for f in (np.min, np.max)}
-    return Geometry(size, sides.pop() if len(sides) == 1 else None)
 
 
 def inputs(draws: Draws, geometry: Geometry) -> Draw:

@@ -8,7 +8,9 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from pipelines.decode import EVALUATION, Geometry, Graph, draw, inputs
+from pipelines.augment import EVALUATION, draw
+from pipelines.decode import Graph, inputs
+from pipelines.pixels import Geometry
 from shards.image import encode_jpeg
 
 Check = tuple[str, str, str, str]  # what, ok|note|fail, what was found, what to do about it

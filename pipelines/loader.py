@@ -18,18 +18,10 @@ import torch
 from nvidia.dali.pipeline import Pipeline
 from torch import Tensor
 
-from pipelines.decode import (
-    EVALUATION,
-    Augment,
-    Draw,
-    Draws,
-    Graph,
-    add_grey,
-    draw,
-    geometry,
-    inputs,
-)
+from pipelines.augment import EVALUATION, Augment, Draws, draw
+from pipelines.decode import Draw, Graph, add_grey, inputs
 from pipelines.order import Order, Steps
+from pipelines.pixels import geometry
 from pipelines.plan import check_rows, check_tars, place, planned
 from shards import Selection
 

@@ -35,8 +35,8 @@ def cartoon(
     ] = None,
 ) -> None:
     """Draw a stand-in data set in its official layout, to try everything without a licence."""
-    from shards import layouts
-    from shards.cartoon import draw_affectnet
+    from shards.standins import layouts
+    from shards.standins.affectnet import draw_affectnet
 
     artists: dict[str, Callable[..., Any]] = {
         "affectnet": draw_affectnet,
@@ -146,7 +146,7 @@ def inspect(
 ) -> None:
     """Show what an index holds: counts, ranges, histogram, digest."""
     from shards import LabelIndex
-    from shards.facts import facts_of
+    from shards.summary import facts_of
 
     index = LabelIndex.open(folder_of(name))
     if verify:

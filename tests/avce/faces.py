@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from shards.anatomy import Identity
-from shards.face import Scene, render, units_for, wanted_point
+from shards.standins.anatomy import Identity
+from shards.standins.face import Scene, render, units_for, wanted_point
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

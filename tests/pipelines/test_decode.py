@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from pipelines import Augment, batches
-from pipelines.decode import LUMA, MEAN, STD, Draws, Geometry, add_grey, draw, geometry, inputs
+from pipelines.augment import Draws, draw
+from pipelines.decode import LUMA, add_grey, inputs
+from pipelines.pixels import MEAN, STD, Geometry, geometry
 from shards import write_shards
 from tests.pipelines.conftest import encoded, picture, sample, write
 

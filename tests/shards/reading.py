@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 from shards.findings import Findings
-from shards.oddities import apply_oddities
 from shards.sample import Sample
+from shards.standins.oddities import apply_oddities
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from shards import BuildOptions, Crop, Engine, LabelIndex, Sample, build, finder
+from shards.building.tars import planned_rows, write_tar
 from shards.crop import store_found, store_picture
 from shards.finder import FaceFinder, finder_for
 from shards.image import Stored
-from shards.layouts import draw_affectnet_2021
-from shards.writer import planned_rows, write_tar
+from shards.standins.layouts import draw_affectnet_2021
 
 WITHOUT = pytest.mark.skipif(not finder.installed(), reason="facenet-pytorch is not installed")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from shards import LabelIndex
-from shards.cartoon import draw_affectnet
-from shards.convert import BuildOptions, build
+from shards.building.build import BuildOptions, build
 from shards.crop import Crop
+from shards.standins.affectnet import draw_affectnet
 from shards.where import condition
 
 

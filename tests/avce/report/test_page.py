@@ -15,7 +15,7 @@ from avce.report.page import Run, Subject, write_report
 from avce.report.samples import SCALE, packed, shrunk
 from avce.scores.predictions import in_order, videos_of
 from avce.scores.scoreboard import Published, Setting
-from shards.face import Identity, Scene, render, units_for, wanted_point
+from shards.standins.face import Identity, Scene, render, units_for, wanted_point
 from tests.avce.report.chromium import BINARY, Chromium
 from tests.avce.scores.verdicts import class_table, video_table
 

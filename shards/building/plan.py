@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from shards.building.tars import PLANNED, planned_rows
 from shards.findings import Findings
 from shards.sample import SPLITS, VIDEO_SUFFIXES, Sample
-from shards.writer import PLANNED, planned_rows
 
 _BATCH = 4096  # rows of the spill file
 _GROUP = 8192  # rows shuffled in memory at a time, 9 MB
@@ -33,7 +33,7 @@ SPILLED = pa.schema(
     [
         *PLANNED,
         pa.field("source_bytes", pa.int64(), nullable=False),
-        # where a frame of a video waits, already cropped (shards/frames.py):
+        # where a frame of a video waits, already cropped (shards/building/videos.py):
         pa.field("staged_file", pa.string()),
         pa.field("staged_offset", pa.int64()),
         pa.field("staged_size", pa.int64()),

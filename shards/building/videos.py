@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from shards.building.engine import Engine
+from shards.building.plan import SPILLED, Spill, write_spill
+from shards.building.store import FRAMES, Store
+from shards.building.tars import write_aside
 from shards.crop import Crop, store_found, store_picture
-from shards.engine import Engine
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, average_hash, encode_jpeg
-from shards.plan import SPILLED, Spill, write_spill
 from shards.sample import VIDEO_SUFFIXES
-from shards.store import FRAMES, Store
-from shards.writer import write_aside
 
 _EARLY = "video ends before this frame"
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import skia
 
-from shards.anatomy import RGB, ActionUnits, Geometry, Identity, mix
-from shards.scene import Camera, Scene
+from shards.standins.anatomy import RGB, ActionUnits, Geometry, Identity, mix
+from shards.standins.scene import Camera, Scene
 
 Number = float | int
 WHITE, BLACK = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)

@@ -10,8 +10,8 @@ import pytest
 from shards.datasets import aff_wild2
 from shards.datasets.card import CARD_NAME
 from shards.findings import Findings
-from shards.layouts import draw_aff_wild2
-from shards.oddities import HARMLESS, STOPPING
+from shards.standins.layouts import draw_aff_wild2
+from shards.standins.oddities import HARMLESS, STOPPING
 from tests.shards.reading import Reading, assert_stops, read_tree, spoiled
 
 VIDEOS, FRAMES = 4, 14  # frames 7 and 14 have no crop, row 11 is null

@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from shards import layouts
 from shards.datasets import aff_wild, aff_wild2, affectnet
 from shards.datasets.card import CARD_NAME, DataCard, expected_counts, read_card, write_card
-from shards.oddities import HARMLESS, STOPPING, oddities_of
+from shards.standins import layouts
+from shards.standins.oddities import HARMLESS, STOPPING, oddities_of
 from tests.shards.reading import read_tree
 
 SMALL: dict[Callable[..., DataCard], dict[str, int]] = {

@@ -13,7 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build, convert, finder
+from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build, finder
+from shards.building import build as convert
 from shards.image import decode
 
 OPTIONS = BuildOptions(samples_per_shard=12, engine=Engine(jobs=1), crop=Crop(size=64, margin=0.0))
@@ -103,7 +104,9 @@ def test_staged_videos_are_found_again(raw: Path, tmp_path: Path, monkeypatch: p
     staged = {p: p.stat().st_mtime_ns for p in (tmp_path / "out/.work/frames").iterdir()}
     assert len(staged) == 4  # crops and marker of two videos
     with monkeypatch.context() as patch:
-        patch.setattr("shards.frames._crops", _interrupted)  # decoding again would end here
+        patch.setattr(
+            "shards.building.videos._crops", _interrupted
+        )  # decoding again would end here
         build("aff-wild", raw, tmp_path / "out", OPTIONS)
     for name in ("00000.tar", "00002.tar", "labels.arrow"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -25,20 +25,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from shards import plan as planning
-from shards.crop import Crop, store_found, store_image
-from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
-from shards.datasets.card import read_card
-from shards.datasets.preflight import require_folder
-from shards.engine import Engine
-from shards.findings import Findings
-from shards.frames import load_staged, stage_videos
-from shards.image import Stored, Unreadable, decode, sniff
-from shards.index import LABELS, SCHEMA, LabelIndex, metadata_of, with_metadata
-from shards.plan import Plan, Spill
-from shards.sample import Sample
-from shards.store import WORK, Store
-from shards.writer import (
+from shards.building import plan as planning
+from shards.building.engine import Engine
+from shards.building.plan import Plan, Spill
+from shards.building.store import WORK, Store
+from shards.building.tars import (
     FORMAT,
     PLANNED,
     Fragment,
@@ -48,6 +39,15 @@ from shards.writer import (
     write_labels,
     write_tar,
 )
+from shards.building.videos import load_staged, stage_videos
+from shards.crop import Crop, store_found, store_image
+from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
+from shards.datasets.card import read_card
+from shards.datasets.preflight import require_folder
+from shards.findings import Findings
+from shards.image import Stored, Unreadable, decode, sniff
+from shards.index import LABELS, SCHEMA, LabelIndex, metadata_of, with_metadata
+from shards.sample import Sample
 
 READERS: dict[str, Callable[..., Iterator[Sample]]] = {
     "affectnet": affectnet.read,

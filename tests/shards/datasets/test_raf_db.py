@@ -10,9 +10,9 @@ import pytest
 from shards.datasets import raf_db
 from shards.datasets.card import CARD_NAME
 from shards.findings import Findings
-from shards.layouts import draw_raf_db
-from shards.oddities import HARMLESS, STOPPING
 from shards.sample import EXPRESSIONS
+from shards.standins.layouts import draw_raf_db
+from shards.standins.oddities import HARMLESS, STOPPING
 from tests.shards.reading import Reading, assert_stops, read_tree, spoiled
 
 N = 30

@@ -23,8 +23,8 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 
-from shards.oddities import apply_oddities, check_oddities
-from shards.oddities_2017 import IMAGES, LISTS, NAME
+from shards.standins.oddities import apply_oddities, check_oddities
+from shards.standins.oddities_2017 import IMAGES, LISTS, NAME
 
 COLUMNS = (
     "subDirectory_filePath", "face_x", "face_y", "face_width", "face_height",
@@ -105,7 +105,7 @@ def draw_affectnet(
 
     Every sixth person goes to validation with all of their images. `odd` adds the oddities of the
     true release: other extensions, classes 8 to 10 (9 and 10 carry -2), faces cut by the border.
-    Names in `odd` (`shards/oddities_2017.py`; "all" for the harmless) add those on top.
+    Names in `odd` (`shards/standins/oddities_2017.py`; "all" for the harmless) add those on top.
     `data_card.json` comes last: a folder without it is not finished, and drawing again starts over.
 
     Raises ValueError for an unknown level, too few images, or a folder that holds anything else.
@@ -133,7 +133,7 @@ def draw_affectnet(
 
 
 def _check(plan: Plan, out: Path) -> None:
-    from shards.face import LEVELS
+    from shards.standins.face import LEVELS
 
     if plan.level not in LEVELS:
         raise ValueError(f"level {plan.level!r} is none of {', '.join(LEVELS)}; choose one of them")
@@ -150,7 +150,10 @@ def _check(plan: Plan, out: Path) -> None:
 def _start_over(out: Path) -> None:
     """Leave nothing of an earlier run; the marker says that all in here was drawn."""
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / MARKER, "No photographs: every face in this folder was drawn by shards/face.py.\n")
+    _write(
+        out / MARKER,
+        "No photographs: every face in this folder was drawn by shards/standins/face.py.\n",
+    )
     (out / CARD).unlink(missing_ok=True)
     for name in (LISTS, IMAGES):
         shutil.rmtree(out / name, ignore_errors=True)
@@ -180,7 +183,7 @@ def _draw_some(plan: Plan, out: Path, persons: range) -> list[tuple[int, list[Ro
 
 
 def _draw_person(plan: Plan, out: Path, person: int) -> Iterator[Row]:
-    from shards.face import Identity
+    from shards.standins.face import Identity
 
     rng = np.random.default_rng([plan.seed, person])
     sitter = Identity.draw(rng)
@@ -193,7 +196,7 @@ def _draw_person(plan: Plan, out: Path, person: int) -> Iterator[Row]:
 def _draw_image(
     plan: Plan, out: Path, person: int, image: int, sitter: Any, rng: np.random.Generator
 ) -> Row:
-    from shards.face import Scene, render, units_for, wanted_point
+    from shards.standins.face import Scene, render, units_for, wanted_point
 
     code, extension, cut = _oddities(plan.odd, rng)
     scene = Scene.draw(rng, plan.level)
@@ -241,8 +244,8 @@ def _card(plan: Plan, rows: dict[str, list[Row]]) -> dict[str, Any]:
         "stand_in": True,
         "what": "Vector drawings of invented people in AffectNet's 2017 layout. No photograph, "
         "no licensed image, list or label was used; scores on it say nothing about AffectNet.",
-        "licence": "none needed: drawn by shards/face.py of this project",
-        "label_rule": "shards.anatomy.label (action units to valence and arousal)",
+        "licence": "none needed: drawn by shards/standins/face.py of this project",
+        "label_rule": "shards.standins.anatomy.label (action units to valence and arousal)",
         "level": plan.level,
         "seed": plan.seed,
         "odd": plan.odd,

@@ -1,6 +1,6 @@
 """Paint a face: geometry becomes pixels, back to front, one function a part.
 
-Nothing here decides where a lip lies (`shards.anatomy`) or how a head is turned (`shards.scene`).
+Nothing here decides where a lip lies (`anatomy.py`) or how a head is turned (`scene.py`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,21 @@ from functools import cache
 
 import numpy as np
 
-from shards.anatomy import ActionUnits, Eye, Geometry, Identity, mix
-from shards.hair import paint_glasses, paint_hair, paint_hair_behind, paint_occluder
-from shards.pencil import BLACK, WHITE, Artist, Canvas, argb, down, linear, moved, radial, tapered
-from shards.scene import Camera, Scene
+from shards.standins.anatomy import ActionUnits, Eye, Geometry, Identity, mix
+from shards.standins.canvas import (
+    BLACK,
+    WHITE,
+    Artist,
+    Canvas,
+    argb,
+    down,
+    linear,
+    moved,
+    radial,
+    tapered,
+)
+from shards.standins.hair import paint_glasses, paint_hair, paint_hair_behind, paint_occluder
+from shards.standins.scene import Camera, Scene
 
 _X = np.linspace(-1, 1, 13)  # along a lid or a lip
 _SIDES = (-1, 1)

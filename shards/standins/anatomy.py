@@ -1,7 +1,7 @@
 """What a drawn face is made of: who it is, what its muscles do, what that means, where it lies.
 
-Numbers only; `shards.face` paints them. Lengths are in face units: the eyes lie at y = 0, half a
-face is about 1 wide, y grows downwards and x to the right of the picture.
+Numbers only; `face.py` paints them. Lengths are in face units: the eyes lie at y = 0, half a face
+is about 1 wide, y grows downwards and x to the right of the picture.
 """
 
 from __future__ import annotations

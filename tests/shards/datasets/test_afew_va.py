@@ -13,8 +13,8 @@ from shards.datasets import afew_va
 from shards.datasets.card import CARD_NAME
 from shards.datasets.folds import deal_groups
 from shards.findings import Findings
-from shards.layouts import draw_afew_va
-from shards.oddities import HARMLESS, STOPPING
+from shards.standins.layouts import draw_afew_va
+from shards.standins.oddities import HARMLESS, STOPPING
 from tests.shards.reading import Reading, assert_stops, read_tree, spoiled
 
 CLIPS, FRAMES = 10, 3

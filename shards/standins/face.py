@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shards.anatomy import (
+from shards.standins.anatomy import (
     ActionUnits,
     Identity,
     exaggerate,
@@ -24,8 +24,8 @@ from shards.anatomy import (
     units_for,
     wanted_point,
 )
-from shards.paint import paint
-from shards.scene import LANDMARK_LIFT, LEVELS, Scene, camera_for, face_box
+from shards.standins.paint import paint
+from shards.standins.scene import LANDMARK_LIFT, LEVELS, Scene, camera_for, face_box
 
 __all__ = [
     "LEVELS",

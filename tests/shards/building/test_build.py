@@ -137,7 +137,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(raw: Path, done: Path
 
 
 def test_killed_while_numbering_rows_it_goes_on_to_the_same_bytes(raw, done, tmp_path, monkeypatch):
-    from shards import convert
+    from shards.building import build as convert
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -206,7 +206,7 @@ def test_two_runs_on_one_output(raw: Path, done: Path, tmp_path: Path):
 
 
 SLOWLY = """
-import shards.convert as c, time
+import shards.building.build as c, time
 old = c.write_shard
 def slowly(job):
     time.sleep(1)
@@ -316,7 +316,7 @@ def test_wrong_options_are_named(wrong):
 
 
 def test_the_plan_keeps_every_sample_once_in_any_size(tmp_path: Path):
-    from shards import plan
+    from shards.building import plan
     from shards.findings import Findings
 
     n = 9000  # more than a batch of the spill

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards import LabelIndex, Sample, write_shards
+from shards.building.tars import TarWriter, ustar_header
 from shards.image import encode_jpeg, encode_png
-from shards.writer import TarWriter, ustar_header
 
 READ_WITH_WEBDATASET = """  # in a process of its own: webdataset leaves its files open
 import hashlib, sys, webdataset

@@ -13,8 +13,8 @@ from shards.datasets import aff_wild
 from shards.datasets.card import CARD_NAME
 from shards.datasets.video import video_facts
 from shards.findings import Findings
-from shards.layouts import draw_aff_wild, write_video
-from shards.oddities import HARMLESS, STOPPING
+from shards.standins.layouts import draw_aff_wild, write_video
+from shards.standins.oddities import HARMLESS, STOPPING
 from tests.shards.reading import Reading, assert_stops, read_tree, spoiled
 
 VIDEOS, FRAMES = 3, 6

@@ -2,7 +2,7 @@
 in stills, written in the official layouts, so that the true readers run on them without a licence.
 
 Each clip or picture owns a random stream, so the bytes depend on the arguments alone. Oddities of
-the true releases are added to a finished tree by `shards.oddities`.
+the true releases are added to a finished tree by `shards.standins.oddities`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from shards.datasets.folds import fold_by_hash
 from shards.datasets.raf_db import ALIGNED_SIZE, BASIC
 from shards.datasets.raf_db import CANONICAL as RAF_DB_CODES
 from shards.datasets.raf_db_list import CODES
-from shards.face import Drawing, Identity, Scene, render, units_for, wanted_point
-from shards.oddities import apply_oddities, check_oddities
+from shards.standins.face import Drawing, Identity, Scene, render, units_for, wanted_point
+from shards.standins.oddities import apply_oddities, check_oddities
 
 Progress = Callable[[int, int], None] | None
 MARKER = "THESE_FACES_ARE_DRAWN.txt"
@@ -227,7 +227,10 @@ def begin(out: Path, dataset: str, odd: Sequence[str], **amounts: int) -> None:
             "empty it yourself"
         )
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / MARKER, "No photographs: every face in this folder was drawn by shards/face.py.\n")
+    _write(
+        out / MARKER,
+        "No photographs: every face in this folder was drawn by shards/standins/face.py.\n",
+    )
 
 
 def _finish(out: Path, card: DataCard, odd: Sequence[str]) -> DataCard:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from shards import Findings
-from shards.cartoon import COLUMNS, draw_affectnet
 from shards.datasets import affectnet
+from shards.standins.affectnet import COLUMNS, draw_affectnet
 
 IMAGES, LISTS = "Manually_Annotated_Images", "Manually_Annotated_file_lists"
 
@@ -90,7 +90,7 @@ def test_the_oddities_are_there(drawn):
 
 
 def test_the_labels_cover_the_plane(tmp_path):
-    from shards.face import label, units_for, wanted_point
+    from shards.standins.face import label, units_for, wanted_point
 
     rng = np.random.default_rng(0)
     points = np.array([label(units_for(*wanted_point(rng), rng)) for _ in range(300)])
@@ -113,7 +113,7 @@ def test_another_seed_gives_other_faces(tmp_path):
 
 
 def test_people_are_never_shared(drawn):
-    from shards.cartoon import Plan
+    from shards.standins.affectnet import Plan
 
     _, card, _ = drawn
     plan = Plan(144, 0, "normal", True)

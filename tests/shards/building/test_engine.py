@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from shards import BuildOptions, Crop, Engine, LabelIndex, build
-from shards.store import Store
-from tests.shards.test_convert import contents
-from tests.shards.test_frames import OPTIONS, two_videos
+from shards.building.store import Store
+from tests.shards.building.test_build import contents
+from tests.shards.building.test_videos import OPTIONS, two_videos
 from tests.shards.trees import Tree2017
 
 SMALL = {"samples_per_shard": 6, "crop": Crop(size=32)}
