@@ -21,6 +21,7 @@ from torch import Tensor
 
 Values = Mapping[int, Tensor]  # id of a variable or parameter -> (b, *shape)
 Local = Callable[..., Tensor]  # the values of the arguments -> the value of the atom
+Fold = Callable[[Tensor, tuple[int, ...], bool], Tensor]  # a value, some axes, whether kept as 1
 
 
 class UnknownAtom(Exception):
@@ -158,19 +159,20 @@ def _concatenate(expression: Expression) -> Local:
     return lambda *parts: _join(axis % len(expression.shape) + 1, *parts)
 
 
-def _over_axis(reduce: Callable[[Tensor, int, bool], Tensor]) -> Callable[[Expression], Local]:
-    """An atom that folds one axis, or the whole expression."""
+def _over_axis(
+    reduce: Callable[[Tensor, tuple[int, ...], bool], Tensor],
+) -> Callable[[Expression], Local]:
+    """An atom that folds some axes, or the whole expression."""
 
     def build(expression: Expression) -> Local:
         axis, keep = getattr(expression, "axis", None), getattr(expression, "keepdims", False)
-        if isinstance(axis, tuple):
-            raise UnknownAtom(f"several axes at once in {expression}")
         if axis is None:
-            return lambda x: reduce(x.reshape(x.shape[0], -1), 1, False).reshape(
+            return lambda x: reduce(x.reshape(x.shape[0], -1), (1,), False).reshape(
                 -1, *expression.shape
             )
-        place = axis % len(expression.args[0].shape) + 1
-        return lambda x: reduce(x, place, keep)
+        rank = len(expression.args[0].shape)
+        places = tuple(int(place) % rank + 1 for place in np.atleast_1d(axis))
+        return lambda x: reduce(x, places, keep)
 
     return build
 
@@ -195,7 +197,7 @@ def _diagonal(expression: Expression) -> Local:
 def _cumsum(expression: Expression) -> Local:
     axis = expression.get_data()[0]
     if axis is None:
-        raise UnknownAtom(f"a cumulative sum without an axis in {expression}")
+        return lambda x: x.reshape(x.shape[0], -1).cumsum(1)
     return lambda x: x.cumsum(axis % len(expression.shape) + 1)
 
 

@@ -11,9 +11,10 @@ meets only smooth functions and plain bounds, and the solution is the same.
 from __future__ import annotations
 
 import cvxpy as cp
+import numpy as np
 from cvxpy.expressions.expression import Expression
 
-from .atoms import UnknownAtom, kind
+from .atoms import kind
 
 _POSITIVE = {"entr": (0,), "log": (0,), "kl_div": (0, 1), "rel_entr": (0, 1), "GeoMean": (0,)}
 _UPPER = {"abs", "norm1", "norm_inf", "max", "maximum"}
@@ -78,17 +79,19 @@ class Lift:
         return inner
 
     def _without_kink(self, expression: Expression, arguments: list[Expression]) -> Expression:
-        name = kind(expression)
-        if getattr(expression, "axis", None) is not None:
-            raise UnknownAtom(f"{name} along an axis in {expression}")
-        edge = self._new(arguments[0].shape if name == "norm1" else expression.shape)
+        name, axis = kind(expression), getattr(expression, "axis", None)
+        if name == "norm1":
+            edge = bound = self._new(arguments[0].shape)
+        else:
+            edge = self._new(expression.shape)
+            bound = edge if axis is None else _along(edge, arguments[0].shape, axis)
         if name in _LOWER:
-            self.inequalities += [edge - argument for argument in arguments]
+            self.inequalities += [bound - argument for argument in arguments]
             return edge
-        self.inequalities += [argument - edge for argument in arguments]
+        self.inequalities += [argument - bound for argument in arguments]
         if name in ("abs", "norm1", "norm_inf"):
-            self.inequalities.append(-arguments[0] - edge)
-        return cp.sum(edge) if name == "norm1" else edge
+            self.inequalities.append(-arguments[0] - bound)
+        return cp.sum(edge, axis, expression.keepdims) if name == "norm1" else edge
 
     def _hold(self, argument: Expression) -> None:
         if isinstance(argument, cp.Variable) and argument.id in self.bounded | self.positive:
@@ -98,3 +101,10 @@ class Lift:
     def _new(self, shape: tuple[int, ...]) -> cp.Variable:
         self.variables.append(cp.Variable(shape))
         return self.variables[-1]
+
+
+def _along(edge: Expression, shape: tuple[int, ...], axis: int | tuple[int, ...]) -> Expression:
+    """What an atom gives along an axis, laid beside the argument of that shape."""
+    folded = {place % len(shape) for place in np.atleast_1d(axis)}
+    kept = tuple(1 if place in folded else length for place, length in enumerate(shape))
+    return cp.reshape(edge, kept, order="C")

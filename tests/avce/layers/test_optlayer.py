@@ -8,6 +8,8 @@ import torch
 
 from avce.layers import OptLayer
 
+from .cases import one_function
+
 ENGINES = ("ecos", "batched", "cvxpylayers")
 
 
@@ -92,3 +94,13 @@ def test_rows_of_size_one_are_never_mixed(variable, shape, engine):
     (grad,) = torch.autograd.grad(x.sum(), r)
     slope = torch.where(expected < 2, size / (2 * size * expected), 0.0)
     torch.testing.assert_close(grad.reshape(4), slope)
+
+
+def test_wrong_calls_are_refused():
+    layer = one_function(lambda x, y: cp.sum_squares(x - y))
+    with pytest.raises(ValueError, match="has 1 parameters but was called with 2"):
+        layer(torch.zeros(2, 3), torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=r"shape \(batch, 3\)"):
+        layer(torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="floating"):
+        layer(torch.zeros(2, 3, dtype=torch.long))

@@ -1,0 +1,140 @@
+"""SparseMax and SoftMax: every engine against the closed forms, and as a module."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import cvxpy as cp
+import pytest
+import torch
+
+from avce.layers import OptLayer, SoftMax, SparseMax, softmax, sparsemax
+
+from .cases import ENGINES, MAPS, rows, vjp
+
+# cvxpylayers 1.2 calls np.array on tensors, which NumPy 2 warns about.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("d", [2, 4, 32, 128])
+@pytest.mark.parametrize("name", MAPS)
+def test_engines_agree_with_the_closed_forms(name, d, engine):
+    make, closed, tolerance = MAPS[name]
+    layer = make(d, engine)
+    for scale in (1e-2, 1, 30, 1e3):
+        z, weight = rows(16, d, scale), rows(16, d, 1, seed=1)
+        p, grad = vjp(layer, z, weight)
+        expected, expected_grad = vjp(closed, z, weight)
+        torch.testing.assert_close(p, expected, atol=tolerance, rtol=0)
+        torch.testing.assert_close(grad, expected_grad, atol=1e-6, rtol=0)
+        assert (p >= 0).all()
+        assert (p.sum(1) - 1).abs().max() <= 1e-12
+
+
+TIES = torch.tensor([[1.0, 0, 0], [0.5, 0.5, -0.5], [0, 0, 0], [2, 1, 1], [0.75, 0.25, -0.25]])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ties_have_the_derivative_of_the_closed_form(engine):
+    z, weight = TIES.double(), rows(len(TIES), 3, 1)
+    p, grad = vjp(SparseMax(3, engine), z, weight)
+    expected, expected_grad = vjp(sparsemax, z, weight)
+    torch.testing.assert_close(p, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(grad, expected_grad, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_thousands_of_ordinary_rows_solve(name, engine):
+    """The benchmark does 100,000; here 2,000 a scale keep the suite short."""
+    make, closed, tolerance = MAPS[name]
+    layer = make(32, engine)
+    for scale in (1.0, 10.0):
+        z = rows(2000, 32, scale, seed=7)
+        torch.testing.assert_close(layer(z), closed(z), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_gradcheck_of_the_maps(name):
+    make, _, _ = MAPS[name]
+    for engine in ENGINES:
+        z = rows(3, 5, 1, seed=4).requires_grad_()
+        assert torch.autograd.gradcheck(make(5, engine), z, eps=1e-6, atol=1e-6, fast_mode=True)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_listing_one_works_as_printed(engine):
+    z, x = cp.Variable(32), cp.Parameter(32)
+    f = lambda z, x: cp.sum_squares(z - x)  # noqa: E731
+    g = lambda z, x: -z  # noqa: E731
+    h = lambda z, x: cp.sum(z) - 1  # noqa: E731
+    SP = OptLayer([z], [x], f, [g], [h], engine=engine)
+    w, y = cp.Variable(32), cp.Parameter(32)
+    fs = lambda w, y: -w @ y - cp.sum(cp.entr(w))  # noqa: E731
+    hs = lambda w, y: cp.sum(w) - 1  # noqa: E731
+    SM = OptLayer([w], [y], fs, [], [hs], engine=engine)
+    feat = torch.randn(4, 32)
+    torch.testing.assert_close(SP(feat), sparsemax(feat))
+    torch.testing.assert_close(SM(feat), softmax(feat))
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "cvxpylayers", "closed"])
+def test_what_comes_in_comes_back(engine):
+    layer = SparseMax(4, engine)
+    z = torch.randn(4, 3, requires_grad=True).t()[:, [0, 2, 1, 3]]
+    p = layer(z)
+    assert p.dtype == torch.float32
+    torch.testing.assert_close(p, sparsemax(z), atol=1e-5, rtol=0)
+    assert layer(z[:1]).shape == (1, 4)
+    assert layer(z[:0]).shape == (0, 4)
+    assert layer(z.reshape(3, 1, 4)).shape == (3, 1, 4)
+    with torch.no_grad():
+        assert not layer(z).requires_grad
+    with torch.inference_mode():
+        layer(z)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_double_use_in_one_graph(engine):
+    layer = SparseMax(4, engine)
+    z = rows(3, 4, 1).requires_grad_()
+    twice = layer(layer(z) * 3)
+    expected = sparsemax(sparsemax(z) * 3)
+    weight = rows(3, 4, 1, seed=2)
+    torch.testing.assert_close(
+        torch.autograd.grad(twice, z, weight), torch.autograd.grad(expected, z, weight)
+    )
+
+
+def test_a_result_changed_in_place_does_not_harm_the_gradient():
+    z = rows(3, 4, 1).requires_grad_()
+    p = SparseMax(4, "batched")(z)
+    (grad,) = torch.autograd.grad(p.mul_(2).sum(), z)
+    torch.testing.assert_close(grad, torch.zeros_like(z), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("engine", ["closed", "batched"])
+def test_the_audit_solves_rows_again(engine, caplog):
+    layer = SparseMax(4, engine, audit=1.0)
+    with caplog.at_level(logging.INFO, logger="avce.layers"):
+        layer(rows(5, 4, 1))
+    assert "5 rows" in caplog.text
+    assert 0 <= layer.largest_difference < 1e-9
+
+
+def test_a_layer_can_be_copied():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), SparseMax(4, "batched"))
+    z = torch.randn(2, 3)
+    torch.testing.assert_close(copy.deepcopy(model)(z), model(z))
+
+
+def test_precision_does_not_depend_on_the_default_dtype():
+    torch.set_default_dtype(torch.float64)
+    try:
+        layer = SoftMax(4, "batched")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    z = rows(3, 4, 1)
+    torch.testing.assert_close(layer(z), softmax(z), atol=1e-12, rtol=0)
