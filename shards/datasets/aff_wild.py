@@ -12,11 +12,11 @@ exists anywhere in the data set, since in one video the first frame may be undet
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.datasets.aff_wild_tree import TOLERANCE, Tree, check_numbers, find_tree, number_of_first
 from shards.datasets.annotations import box_around, key_part, read_axis, read_points, split_person
 from shards.datasets.folds import fold_by_hash, split_of_fold
 from shards.datasets.preflight import (
@@ -25,12 +25,26 @@ from shards.datasets.preflight import (
     check_unique,
     require_folder,
     strictness,
+    unpacked,
 )
-from shards.datasets.video import VideoFacts, video_facts
+from shards.datasets.video import VideoFacts, video_facts, videos_by_id
 from shards.findings import Findings
 from shards.sample import Sample
 
+TOLERANCE = 2  # frames by which labels, points and video may differ in length
 PUBLISHED = {"train videos": 252}  # and 46 for testing, whose labels are not distributed
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """Where the parts of one copy lie: archives unpack to different depths."""
+
+    valence: Path
+    arousal: Path
+    boxes: Path
+    landmarks: Path
+    train: dict[str, Path]  # videos by id
+    test: dict[str, Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +59,7 @@ class _Clip:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    tree: Tree
+    tree: _Tree
     clips: list[_Clip]
     base: int  # number of the first frame in .pts names
 
@@ -85,7 +99,7 @@ def preflight(
     root: Path, findings: Findings, *, allow_count: bool = False, pts_base: int | None = None
 ) -> _Plan:
     """Check the whole tree, record every check, and return what `read` then walks."""
-    tree = find_tree(root)
+    tree = _find_tree(root)
     both = set(tree.train) & set(tree.test)
     check_each(
         findings,
@@ -96,7 +110,7 @@ def preflight(
         ],
         "videos/train and videos/test share no id",
     )
-    base = number_of_first(tree, findings, pts_base)
+    base = _number_of_first(tree, findings, pts_base)
     clips, problems = _clips(tree, findings, base)
     check_each(
         findings,
@@ -112,7 +126,60 @@ def preflight(
     return _Plan(tree, clips, base)
 
 
-def _clips(tree: Tree, findings: Findings, base: int) -> tuple[list[_Clip], list[str]]:
+def _find_tree(root: Path) -> _Tree:
+    boxes = unpacked(root, "bboxes", "train")
+    return _Tree(
+        valence=unpacked(root, "annotations", "train") / "valence",
+        arousal=unpacked(root, "annotations", "train") / "arousal",
+        boxes=boxes if boxes.is_dir() else unpacked(root, "bboxs", "train"),
+        landmarks=unpacked(root, "landmarks", "train"),
+        train=videos_by_id(unpacked(root, "videos", "train")),
+        test=videos_by_id(unpacked(root, "videos", "test")),
+    )
+
+
+def _number_of_first(tree: _Tree, findings: Findings, override: int | None) -> int:
+    """Number of the first frame in `.pts` names, for the whole data set."""
+    zero = next(
+        (
+            folder / "0.pts"
+            for kind in (tree.boxes, tree.landmarks)
+            for folder in (sorted(kind.iterdir()) if kind.is_dir() else ())
+            if (folder / "0.pts").exists()
+        ),
+        None,
+    )
+    found = 1 if zero is None else 0
+    reason = "no 0.pts anywhere" if zero is None else f"{zero} exists"
+    base = found if override is None else override
+    findings.check(
+        "number of the first .pts",
+        base == found,
+        f"boxes and landmarks are numbered from {found} ({reason})"
+        + ("" if base == found else f", and --option pts_base={base} overrides it"),
+        level="warn",
+    )
+    return base
+
+
+def _check_numbers(tree: _Tree, name: str, base: int, frames: int) -> None:
+    """Every `.pts` must belong to a frame; raises ValueError naming the file that does not."""
+    for kind in (tree.boxes, tree.landmarks):
+        if not (kind / name).is_dir():
+            continue
+        stems = (
+            entry.name[:-4] for entry in os.scandir(kind / name) if entry.name.endswith(".pts")
+        )
+        numbers = [int(stem) for stem in stems if stem.isdigit()]
+        for number in (min(numbers), max(numbers)) if numbers else ():
+            if not base <= number < base + frames + TOLERANCE:
+                raise ValueError(
+                    f"{kind / name / str(number)}.pts belongs to no frame: {name} has {frames} "
+                    f"frames numbered from {base}; pass --option pts_base=N if it differs"
+                )
+
+
+def _clips(tree: _Tree, findings: Findings, base: int) -> tuple[list[_Clip], list[str]]:
     clips, problems = [], []
     names = _stems(tree.valence) | _stems(tree.arousal)
     if not names:
@@ -133,7 +200,7 @@ def _stems(folder: Path) -> set[str]:
     return {path.stem for path in folder.glob("*.txt")}
 
 
-def _clip(tree: Tree, name: str, base: int) -> _Clip:
+def _clip(tree: _Tree, name: str, base: int) -> _Clip:
     """Check one annotated video; raises ValueError naming it."""
     video = tree.train.get(name) or tree.train.get(split_person(name)[0])
     if video is None:
@@ -153,11 +220,11 @@ def _clip(tree: Tree, name: str, base: int) -> _Clip:
             f"{name} has {valence} labels and {video.name} has {facts.frames} frames, more than "
             f"{TOLERANCE} apart; a re-encoded or cut video shifts its labels, restore it"
         )
-    check_numbers(tree, name, base, facts.frames)
+    _check_numbers(tree, name, base, facts.frames)
     return _Clip(name, video, facts, min(valence, facts.frames))
 
 
-def _list_unannotated(tree: Tree, clips: list[_Clip], findings: Findings) -> None:
+def _list_unannotated(tree: _Tree, clips: list[_Clip], findings: Findings) -> None:
     used = {clip.video for clip in clips}
     for name, video in sorted(tree.train.items()):
         if video not in used:

@@ -27,11 +27,16 @@ class DataCard:
 
 
 def write_card(root: Path, card: DataCard) -> None:
-    """Write the card last: it says that the drawing beside it is complete."""
+    """Write the card of a finished drawing."""
+    seal(root, json.dumps(asdict(card), indent=2, sort_keys=True))
+
+
+def seal(root: Path, text: str) -> None:
+    """Write a card's text last: it says that the drawing beside it is complete."""
     path = root / CARD_NAME
     part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(asdict(card), file, indent=2, sort_keys=True)
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)

@@ -23,14 +23,14 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 
-from shards.standins.oddities import apply_oddities, check_oddities
-from shards.standins.oddities_2017 import IMAGES, LISTS, NAME
+from shards.datasets.affectnet.release_2017 import COLUMNS as COLUMNS
+from shards.datasets.card import CARD_NAME, seal
+from shards.standins.face import Identity, Scene, render, units_for, wanted_point
+from shards.standins.layouts import MARKER, check_wishes, mark, write
+from shards.standins.oddities import apply_oddities
+from shards.standins.oddities.affectnet import IMAGES, LISTS
+from shards.standins.oddities.affectnet import NAME_2017 as NAME
 
-COLUMNS = (
-    "subDirectory_filePath", "face_x", "face_y", "face_width", "face_height",
-    "facial_landmarks", "expression", "valence", "arousal",
-)  # fmt: skip
-CARD, MARKER = "data_card.json", "THESE_FACES_ARE_DRAWN.txt"
 FILES = {"train": "training.csv", "val": "validation.csv"}
 
 NONE, UNCERTAIN, NO_FACE = 8, 9, 10  # AffectNet's codes beyond the eight expressions
@@ -105,14 +105,14 @@ def draw_affectnet(
 
     Every sixth person goes to validation with all of their images. `odd` adds the oddities of the
     true release: other extensions, classes 8 to 10 (9 and 10 carry -2), faces cut by the border.
-    Names in `odd` (`shards/standins/oddities_2017.py`; "all" for the harmless) add those on top.
+    Names in `odd` (`oddities/affectnet.py`; "all" for the harmless) add those on top.
     `data_card.json` comes last: a folder without it is not finished, and drawing again starts over.
 
     Raises ValueError for an unknown level, too few images, or a folder that holds anything else.
     """
     names = () if isinstance(odd, bool) else tuple(odd)
     plan = Plan(n, seed, level, bool(odd))
-    check_oddities(NAME, names)
+    check_wishes(NAME, names, level)
     _check(plan, out)
     _start_over(out)
     rows: dict[str, list[Row]] = {split: [] for split in FILES}
@@ -124,19 +124,15 @@ def draw_affectnet(
             progress(done, n)
     for split, name in FILES.items():
         lines = sorted(row.line() for row in rows[split])
-        _write(out / LISTS / name, "\n".join([",".join(COLUMNS), *lines]) + "\n")
+        write(out / LISTS / name, "\n".join([",".join(COLUMNS), *lines]) + "\n")
     apply_oddities(out, NAME, names)
     os.sync()  # images were not synced one by one; the card below vouches for all of them
     card = _card(plan, rows)
-    _write(out / CARD, json.dumps(card, indent=2) + "\n")
+    seal(out, json.dumps(card, indent=2) + "\n")
     return card
 
 
 def _check(plan: Plan, out: Path) -> None:
-    from shards.standins.face import LEVELS
-
-    if plan.level not in LEVELS:
-        raise ValueError(f"level {plan.level!r} is none of {', '.join(LEVELS)}; choose one of them")
     least = _PER_PERSON * _VALIDATION
     if plan.n < least:
         raise ValueError(f"n {plan.n} is below {least}, which leaves no validation; ask for more")
@@ -149,24 +145,11 @@ def _check(plan: Plan, out: Path) -> None:
 
 def _start_over(out: Path) -> None:
     """Leave nothing of an earlier run; the marker says that all in here was drawn."""
-    out.mkdir(parents=True, exist_ok=True)
-    _write(
-        out / MARKER,
-        "No photographs: every face in this folder was drawn by shards/standins/face.py.\n",
-    )
-    (out / CARD).unlink(missing_ok=True)
+    mark(out)
+    (out / CARD_NAME).unlink(missing_ok=True)
     for name in (LISTS, IMAGES):
         shutil.rmtree(out / name, ignore_errors=True)
         (out / name).mkdir()
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "w", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _draw_all(plan: Plan, out: Path, jobs: int) -> Iterator[tuple[int, list[Row]]]:
@@ -183,8 +166,6 @@ def _draw_some(plan: Plan, out: Path, persons: range) -> list[tuple[int, list[Ro
 
 
 def _draw_person(plan: Plan, out: Path, person: int) -> Iterator[Row]:
-    from shards.standins.face import Identity
-
     rng = np.random.default_rng([plan.seed, person])
     sitter = Identity.draw(rng)
     if plan.level == "easy":
@@ -194,10 +175,8 @@ def _draw_person(plan: Plan, out: Path, person: int) -> Iterator[Row]:
 
 
 def _draw_image(
-    plan: Plan, out: Path, person: int, image: int, sitter: Any, rng: np.random.Generator
+    plan: Plan, out: Path, person: int, image: int, sitter: Identity, rng: np.random.Generator
 ) -> Row:
-    from shards.standins.face import Scene, render, units_for, wanted_point
-
     code, extension, cut = _oddities(plan.odd, rng)
     scene = Scene.draw(rng, plan.level)
     if cut:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import skia
 
-from shards.standins.anatomy import RGB, ActionUnits, Geometry, Identity, mix
+from shards.standins.anatomy import ActionUnits, Geometry
+from shards.standins.identity import RGB, Identity, mix
 from shards.standins.scene import Camera, Scene
 
 Number = float | int

@@ -4,8 +4,8 @@
     person, scene = Identity.draw(rng), Scene.draw(rng, "normal")
     drawing = render(person, units_for(0.6, 0.3, rng), scene, size=256)
 
-The parts: `anatomy` (who, which muscles, what it means, where it lies), `scene` (camera and light),
-`paint` (pixels).
+The parts: `identity` (who), `anatomy` (which muscles, what it means, where it lies), `scene`
+(camera and light), `paint` (pixels).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 
 from shards.standins.anatomy import (
     ActionUnits,
-    Identity,
     exaggerate,
     expression,
     geometry,
@@ -24,6 +23,7 @@ from shards.standins.anatomy import (
     units_for,
     wanted_point,
 )
+from shards.standins.identity import Identity
 from shards.standins.paint import paint
 from shards.standins.scene import LANDMARK_LIFT, LEVELS, Scene, camera_for, face_box
 

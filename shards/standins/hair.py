@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from shards.standins.anatomy import RGB, mix
 from shards.standins.canvas import BLACK, WHITE, Artist, argb, down, moved, tapered
+from shards.standins.identity import RGB, mix
 
 _SIDES = (-1, 1)
 

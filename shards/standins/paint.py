@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from shards.standins.anatomy import ActionUnits, Eye, Geometry, Identity, mix
+from shards.standins.anatomy import ActionUnits, Eye, Geometry
 from shards.standins.canvas import (
     BLACK,
     WHITE,
@@ -23,6 +23,7 @@ from shards.standins.canvas import (
     tapered,
 )
 from shards.standins.hair import paint_glasses, paint_hair, paint_hair_behind, paint_occluder
+from shards.standins.identity import Identity, mix
 from shards.standins.scene import Camera, Scene
 
 _X = np.linspace(-1, 1, 13)  # along a lid or a lip

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.standins.anatomy import RGB, ActionUnits, Identity, exaggerate, geometry, mix
+from shards.standins.anatomy import ActionUnits, exaggerate, geometry
+from shards.standins.identity import RGB, Identity, mix
 
 MARGIN = 0.15  # of the face box's side, on each side of it: AffectNet's
 OCCLUDERS = ("hand", "scarf", "strands", "mug")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from shards.datasets.affectnet_2017 import COLUMNS
+from shards.datasets.affectnet.release_2017 import COLUMNS
 
 LANDMARKS = ";".join(f"{20 + k % 13:.2f}" for k in range(136))
 

@@ -155,7 +155,7 @@ def test_occluders_cover_something(occluder):
 
 
 def test_every_hair_style_beard_and_pair_of_glasses_can_be_painted():
-    from shards.standins.anatomy import HAIR_STYLES
+    from shards.standins.identity import HAIR_STYLES
 
     looks = [replace(person(), hair_style=style) for style in HAIR_STYLES]
     looks += [replace(looks[0], beard=kind) for kind in ("stubble", "moustache", "goatee", "full")]

@@ -5,7 +5,7 @@
 
 A person is `<video>`, `<video>_left` or `<video>_right`. Row k after the header belongs to the
 image of number k. Null is -5 for valence and arousal (either makes both null), -1 elsewhere.
-`shards.datasets.aff_wild2_tables` reads the label files of every challenge year.
+`shards.datasets.aff_wild2.tables` reads the label files of every challenge year.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from shards.datasets.aff_wild2_images import frames_of, person_folders
-from shards.datasets.aff_wild2_tables import (
+from shards.datasets.aff_wild2.images import frames_of, person_folders
+from shards.datasets.aff_wild2.tables import (
     NULL_VA,
     VA,
     Annotations,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from shards.datasets import affectnet_2017, affectnet_2021
+from shards.datasets.affectnet import release_2017, release_2021
 from shards.datasets.preflight import require_folder
 from shards.findings import Findings
 from shards.sample import Sample
@@ -54,10 +54,10 @@ def read(
     kind = _kind(root, tree, findings)
     if kind == "2017":
         emonet_files = (Path(emonet),) if isinstance(emonet, str) else tuple(emonet)
-        options = affectnet_2017.Options(allow_count, automatic, emonet_files)
-        yield from affectnet_2017.read(root, tree.lists, tree.roots_2017, findings, options)
+        options = release_2017.Options(allow_count, automatic, emonet_files)
+        yield from release_2017.read(root, tree.lists, tree.roots_2017, findings, options)
     elif kind == "2021":
-        yield from affectnet_2021.read(root, tree.sets_2021, findings, allow_count=allow_count)
+        yield from release_2021.read(root, tree.sets_2021, findings, allow_count=allow_count)
 
 
 def survey(root: Path) -> Tree:
@@ -73,7 +73,7 @@ def _walk(folder: Path, depth: int, tree: Tree) -> None:
     folders = [entry.name for entry in listed if entry.is_dir()]
     for entry in listed:
         name = entry.name.lower()
-        if name in affectnet_2017.LISTS and entry.is_file():
+        if name in release_2017.LISTS and entry.is_file():
             tree.lists.setdefault(name, []).append(Path(entry.path))
     if {"images", "annotations"} <= set(folders):
         tree.sets_2021.append(folder)
