@@ -37,6 +37,7 @@ class Config:
     # the networks
     encoder: str = "alexnet"  # alexnet, resnet18, resnet50, resnet101 or timm/NAME
     weights: str = "imagenet"  # row 17: imagenet (downloads), none, or a file
+    start: Literal["kaiming", "torch"] = "kaiming"  # of AlexNet's trunk without trained weights
     # what turns features into a prediction: the paper's, AlexNet's own (58.6M), or CAF's
     stack: Literal["compressor", "classifier", "caf"] = "compressor"
     image_size: int = 224
@@ -102,7 +103,8 @@ class Config:
 
     # the slips of the released loop
     authors_eval_mode: bool = False  # row 14: training with dropout off and norms frozen
-    authors_r18_dropout: bool = False  # row 15: dropout on at test time too
+    authors_r18_dropout: bool = False  # row 15: the ResNets' dropouts never sleep
+    gradients: Literal["none", "zero"] = "none"  # between phases; "zero": Adam's moments go on
 
     # optimisation
     optimizer: Literal["adam", "sgd"] = "adam"  # of encoder, compressor and regressor

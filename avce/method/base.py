@@ -92,13 +92,18 @@ class Method(nn.Module):
 
     def _labels(self, target: Tensor) -> Tensor:
         if self.config.task == "va":
-            target = target.float() * self.config.label_scale
+            target = full(target) * self.config.label_scale
         return self._whole(target)
 
     def _whole(self, rows: Tensor) -> Tensor:
-        """Float32 rows of this rank, or of all ranks if the config gathers."""
-        rows = rows.float() if rows.is_floating_point() else rows
+        """The rows in full precision of this rank, or of all ranks if the config gathers."""
+        rows = full(rows) if rows.is_floating_point() else rows
         return gather(rows) if self.config.gather else rows
+
+
+def full(values: Tensor) -> Tensor:
+    """In float32 at least: no loss is computed in half precision; float64 stays what it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def supervised_loss(config: Config) -> RegressionLoss:

@@ -61,11 +61,12 @@ def _built(config: Config) -> Method:
 def build_model(config: Config) -> AVModel:
     """Encoder, compressor and regressor of `config`, without any trained weights.
 
-    A trunk that will see no trained weights starts by Kaiming's rule.
+    `config.start` says how AlexNet's trunk starts where it will see no trained weights.
     """
     encoder, channels, pool = build_encoder(config.encoder)
     outputs = config.classes if config.task == "expression" else 2
     norm = config.norm == "batch"
+    slip = config.authors_r18_dropout and config.encoder.startswith("resnet")
     if config.stack == "classifier":
         model = AVModel(encoder, Classifier(config.dropout), LinearRegressor(1000, outputs))
     elif config.stack == "caf":
@@ -80,11 +81,17 @@ def build_model(config: Config) -> AVModel:
                 pool,
                 hidden=1000 if config.encoder == "resnet18" else None,
                 dropout=config.dropout,
-                slip=config.authors_r18_dropout and config.encoder == "resnet18",
+                slip=slip,
             ),
-            Regressor(outputs, norm=norm, dropout=config.dropout, activation=_output(config)),
+            Regressor(
+                outputs,
+                norm=norm,
+                dropout=config.dropout,
+                activation=_output(config),
+                slip=slip,
+            ),
         )
-    if config.weights == "none" and config.encoder == "alexnet":
+    if config.weights == "none" and config.encoder == "alexnet" and config.start == "kaiming":
         kaiming(model.encoder)  # the other encoders start well by themselves
     return model
 

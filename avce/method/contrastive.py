@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from avce.config import Config
 from avce.layers import SoftMax, SparseMax
-from avce.method.base import Method, supervised_loss
+from avce.method.base import Method, full, supervised_loss
 from avce.method.losses import AVCELoss, BarlowTwinsLoss, DiscriminativeLoss, InfoNCELoss
 from avce.method.miners import Miner
 from avce.method.models import LATENT, AVModel, ExtraHead, ProjectionHead, Projector
@@ -56,14 +56,16 @@ class Views(Method):
         main = tuple(name for name in everything if name != "extra_head")
         if "extra_head" not in self.heads:
             return {"main": main}
-        return {"main": main, "discriminative": ("encoder", "compressor", "extra_head")}
+        # Gradients kept at zero make Adam go on with R by its moments, though L_dis reaches it not.
+        moved = ("regressor",) if self.config.gradients == "zero" else ()
+        return {"main": main, "discriminative": ("encoder", "compressor", *moved, "extra_head")}
 
     def forward(
         self, image: Float[Tensor, "b 3 h w"], target: Shaped[Tensor, "b ..."], phase: str
     ) -> dict[str, Tensor]:
         if phase not in self.phases:
             raise ValueError(f"phase {phase!r} is none of {', '.join(self.phases)}")
-        z = self.model.latent(image).float()
+        z = full(self.model.latent(image))
         attentive, inattentive = self._views(z, phase)
         losses: dict[str, Tensor] = {}
         if phase != "discriminative":
@@ -178,13 +180,11 @@ def contrastive_loss(config: Config) -> nn.Module | None:
 
 
 def _miner(config: Config) -> Miner:
-    # AVCE's weights are exp(b f), without a temperature (method.md 10.6); all others divide by it.
-    plain = config.formula == "avce" and config.mining == "hard_weight"
     return Miner(
         config.mining,
         keep=config.keep,
         hardness=config.hardness,
-        temperature=1.0 if plain else config.temperature,
+        temperature=config.temperature,
         top=config.hard_top,
         prior=config.positive_prior,
     )

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avce.method.miners import Miner, true_negative_mean
+from avce.method.miners import Miner, hard_weight, true_negative_mean
 from avce.method.similarity import ANGULAR, Similarity
 from avce.scores.metrics import ccc_of, pcc_of, second_moments
 
 Negatives = Literal["paired", "shuffled", "batch", "batch_all"]
+_BATCH_NORM_EPS = 1e-5  # Barlow-Twins standardises by a batch norm, and this is its default
 _EPS = 1e-8  # keeps a correlation's gradient finite where the predictions are constant
 
 
@@ -108,7 +109,7 @@ class AVCELoss(nn.Module):
     ) -> Float[Tensor, ""]:
         f_pos = self.similarity(anchor, positive)
         f_neg = negative_similarities(self.similarity, anchor, negative, self.negatives)
-        weights = self.miner.weights(f_neg.detach())
+        weights = self._weights(f_neg.detach())
         first, second = (weights * f_neg).mean(-1), (weights * f_neg.square()).mean(-1)
         if prior := self.miner.positive_prior:
             first = true_negative_mean(first, f_pos, prior, self.similarity.lower_bound)
@@ -123,6 +124,12 @@ class AVCELoss(nn.Module):
             second_moment=self.second_moment,
         )
         return -objective * (anchor.shape[0] if self.reduction == "sum" else 1)
+
+    def _weights(self, f: Tensor) -> Tensor:
+        # hard weights are exp(b f) here: this objective, unlike its peers', has no temperature
+        if self.miner.kind == "hard_weight":
+            return hard_weight(f, self.miner.hardness)
+        return self.miner.weights(f)
 
 
 class InfoNCELoss(nn.Module):
@@ -228,7 +235,7 @@ def _correlation(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
 def _standardised(x: Tensor, weights: Tensor) -> Tensor:
     w = weights[:, None]
     centred = x - (w * x).mean(0)
-    return centred / torch.sqrt((w * centred.square()).mean(0) + _EPS)
+    return centred / torch.sqrt((w * centred.square()).mean(0) + _BATCH_NORM_EPS)
 
 
 class DiscriminativeLoss(nn.Module):

@@ -15,12 +15,19 @@ from avce.ranks import GatheredBatchNorm, world_size
 LATENT = 32  # width of z
 
 
+class SleeplessDropout(nn.Dropout):
+    """Dropout at evaluation too: the released ResNets call it as a function that is always on, in
+    front of z and behind it, so their predictions are random."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout(input, self.p, training=True)
+
+
 class Compressor(nn.Module):
     """Features to z in R^32, z >= 0: pool, flatten, [FC hidden,] dropout, FC, ReLU.
 
     AlexNet: pool to 6x6, FC 9216->32 (294,944). ResNet18: pool to 1x1, FC 512->1000, FC 1000->32
-    (545,032). Vectors: FC 1000->32 (32,032). `slip` keeps the dropout on at evaluation too, as
-    the released ResNet18 does: its predictions are random.
+    (545,032). Vectors: FC 1000->32 (32,032). `slip`: the dropout never sleeps.
     """
 
     def __init__(
@@ -34,7 +41,7 @@ class Compressor(nn.Module):
     ) -> None:
         super().__init__()
         self.pool = nn.Identity() if pool is None else nn.AdaptiveAvgPool2d(pool)
-        self.dropout, self.slip = dropout, slip
+        self.dropout = SleeplessDropout(dropout) if slip else nn.Dropout(dropout)
         width = channels * (pool or 1) ** 2
         if hidden is None:
             self.fc = nn.Linear(width, LATENT)
@@ -46,7 +53,7 @@ class Compressor(nn.Module):
         flat = self.pool(features).flatten(1)
         if self.hidden is not None:
             flat = self.fc1(flat)
-        flat = F.dropout(flat, self.dropout, training=self.training or self.slip)
+        flat = self.dropout(flat)
         return F.relu(self.fc(flat) if self.hidden is None else self.fc2(flat))
 
 
@@ -112,11 +119,12 @@ class Head(nn.Module):
         dropout: float = 0.0,
         activation: str = "none",
         scale: float = 1.0,
+        slip: bool = False,
     ) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(LATENT, hidden), nn.Linear(hidden, outputs)
         self.norm = nn.BatchNorm1d(hidden) if norm else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SleeplessDropout(dropout) if slip else nn.Dropout(dropout)
         self.activation, self.scale = activation, scale
 
     def forward(self, z: Float[Tensor, "b 32"]) -> Float[Tensor, "b k"]:
@@ -144,8 +152,9 @@ class Regressor(Head):
         norm: bool = True,
         dropout: float = 0.5,
         activation: str = "none",
+        slip: bool = False,
     ) -> None:
-        super().__init__(256, outputs, norm=norm, dropout=dropout, activation=activation)
+        super().__init__(256, outputs, norm=norm, dropout=dropout, activation=activation, slip=slip)
 
 
 class ProjectionHead(Head):

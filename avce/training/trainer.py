@@ -325,7 +325,7 @@ class Training:
         with self.part("optimizer"):
             for name in trained:
                 self.optimizers[name].step()
-            self.method.zero_grad(set_to_none=True)
+            self.method.zero_grad(set_to_none=self.config.gradients == "none")
         return losses
 
     def part(self, name: str) -> Any:

@@ -10,7 +10,9 @@ from safetensors.torch import load, save
 
 from avce.config import Config, with_settings
 from avce.method.build import Method, build_method
+from avce.method.encoders import AlexNetTrunk
 from avce.method.losses import AVCELoss
+from avce.method.models import SleeplessDropout
 from avce.recipes import RECIPES
 from tests.avce.faces import faces
 
@@ -204,3 +206,22 @@ def test_under_bf16_the_losses_stay_float32():
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
     torch.stack(list(losses.values())).sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet50", "resnet101"])
+def test_the_released_resnets_have_two_dropouts_that_never_sleep(encoder):
+    model = build_method(scratch("authors", f"encoder={encoder}")).eval().model
+    for part in (model.compressor, model.regressor):
+        assert isinstance(part.get_submodule("dropout"), SleeplessDropout)
+    alexnet = build_method(scratch("authors")).eval().model
+    assert not isinstance(alexnet.regressor.get_submodule("dropout"), SleeplessDropout)
+
+
+def test_authors_starts_as_torch_does():
+    with torch.random.fork_rng():
+        torch.manual_seed(RECIPES["authors"].seed)
+        wanted = AlexNetTrunk().state_dict()
+    found = build_method(RECIPES["authors"]).model.encoder.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    kaiming = build_method(scratch("paper")).model.encoder.state_dict()
+    assert not torch.equal(kaiming["features.0.weight"], wanted["features.0.weight"])

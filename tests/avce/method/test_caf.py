@@ -101,6 +101,15 @@ def test_the_authors_threshold_depends_on_order():
     assert float(intensity_threshold(target.flip(0), "authors")) != pytest.approx(wanted)
 
 
+def test_the_authors_search_moves_on_by_two_where_an_axis_sums_below_zero():
+    axis = torch.tensor([-0.9, -0.4, 0.5, -0.1, -0.1, -0.6])
+    # extremes at 0 and 2, middle 1: -1.3 of -1.6 is between 0.95 and 0.75 of the sum; at 3, -0.9 is
+    # not less than 0.75 of it
+    target = torch.stack([axis, torch.full((6,), 0.5)], 1)
+    wanted = math.hypot(0.9 / 1.6, 0.5 / 3.0) + 0.25
+    assert float(intensity_threshold(target, "authors")) == pytest.approx(wanted)
+
+
 def test_the_discriminators_loss_is_its_definition():
     torch.manual_seed(1)
     n = 6

@@ -97,6 +97,9 @@ def test_dropout_follows_the_mode_but_for_the_released_slip():
     assert not torch.equal(proper(features), proper(features))
     slip = Compressor(512, 1, hidden=1000, slip=True).eval()
     assert not torch.equal(slip(features), slip(features))
+    z = torch.rand(4, 32)
+    sleepless, proper = Regressor(slip=True).eval(), Regressor().eval()
+    assert torch.equal(proper(z), proper(z)) and not torch.equal(sleepless(z), sleepless(z))
 
 
 def test_evaluation_has_no_randomness_and_no_neighbours():
