@@ -194,13 +194,15 @@ class OptLayer(nn.Module):
         return tuple(parts)
 
     def _refuse(self, verdicts: list[str]) -> None:
-        reasons = sorted(set(verdicts) - {"solved"})
-        if not reasons or self.on_error == "nan":
+        rows: dict[str, list[int]] = {}
+        for row, verdict in enumerate(verdicts):
+            rows.setdefault(verdict.partition(":")[0], []).append(row)
+        rows.pop("solved", None)
+        if not rows or self.on_error == "nan":
             return
-        rows = {reason: [i for i, v in enumerate(verdicts) if v == reason] for reason in reasons}
         counts = "; ".join(
-            f"{len(found)} of {len(verdicts)} rows {_SAID[why]} ({_listed(found)})"
-            for why, found in rows.items()
+            f"{len(found)} of {len(verdicts)} rows {_SAID[why]} ({_listed(found, verdicts)})"
+            for why, found in sorted(rows.items())
         )
         raise SolveError(f"{counts}; mend them or build the layer with on_error='nan'", rows)
 
@@ -306,7 +308,7 @@ def _spread(part: Tensor, rows: Tensor, batch: int) -> Tensor:
     return part.new_full((batch, *part.shape[1:]), torch.nan).index_copy(0, rows, part)
 
 
-def _listed(rows: list[int]) -> str:
-    shown = ", ".join(map(str, rows[:8]))
+def _listed(rows: list[int], verdicts: list[str]) -> str:
+    shown = ", ".join(str(row) + "".join(verdicts[row].partition(":")[1:]) for row in rows[:8])
     more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
     return f"row{'s' * (len(rows) > 1)} {shown}{more}"

@@ -18,6 +18,7 @@ _ROUGH_SIMPLE = 1e-2  # where Newton comes from far at O(size) a step
 _TIGHT = 1e-9
 _NEWTON_STEPS = 16  # the simplex maps need 2 to 10, up to 512 entries
 
+# The points, their KKT residuals, and what the engine says of each.
 Attempt = Callable[[Instance, float], tuple[Point, Tensor, list[str]]]
 
 
@@ -39,25 +40,23 @@ class Solver:
     def solve(self, instance: Instance) -> tuple[Point, list[str]]:
         """A polished point and a verdict for each row: solved, infeasible, unbounded or failed.
 
-        A row counts as solved if its KKT residual says so, whatever the engine said on the way.
-        The walk over the batch comes first or last, ECOS the other way round, so that the few rows
-        one of them cannot do go to the other.
+        A row counts as solved if its KKT residual says so, whatever the engine said on the way; a
+        failed one says by how much it missed. The walk over the batch comes first or last, ECOS
+        the other way round, so that the few rows one of them cannot do go to the other.
         """
         attempts = self._attempts()
-        point, bad, verdicts = attempts[0][0](instance, attempts[0][1])
+        point, error, verdicts = attempts[0][0](instance, attempts[0][1])
         for attempt, tolerance in attempts[1:]:
-            rows = bad.nonzero()[:, 0]
+            rows = (~(error <= _ACCEPTED)).nonzero()[:, 0]
             if not len(rows):
                 break
-            again, still, said = attempt(instance.rows(rows), tolerance)
-            for whole, part in zip(point, again, strict=True):
+            again, left, said = attempt(instance.rows(rows), tolerance)
+            for whole, part in zip((*point, error), (*again, left), strict=True):
                 whole[rows] = part
-            bad[rows] = still
             for row, verdict in zip(rows.tolist(), said, strict=True):
                 verdicts[row] = verdict if verdict != FAILED else verdicts[row]
-        for row, wrong in enumerate(bad.tolist()):
-            verdicts[row] = SOLVED if not wrong else verdicts[row].replace(SOLVED, FAILED)
-        return point, verdicts
+        pairs = zip(verdicts, error.tolist(), instance.scale.tolist(), strict=True)
+        return point, [_judged(*each) for each in pairs]
 
     def _attempts(self) -> list[tuple[Attempt, float]]:
         if self.engine == "batched":
@@ -74,18 +73,21 @@ class Solver:
         rough, verdicts = self.ecos.solve(instance, tolerance)
         above = rough.x.clamp(min=1e-12)
         rough = rough._replace(x=torch.where(instance.program.positive, above, rough.x))
-        return *_polished(instance, rough), verdicts
+        return *polish(instance, rough), verdicts
 
     def _by_newton(self, instance: Instance, _: float) -> tuple[Point, Tensor, list[str]]:
         """No engine: where a Newton step costs next to nothing, it may well arrive alone."""
         point, error = polish(instance, instance.origin(), _NEWTON_STEPS)
-        return point, ~(error <= _ACCEPTED), [FAILED] * instance.batch
+        return point, error, [FAILED] * instance.batch
 
     def _by_walk(self, instance: Instance, tolerance: float) -> tuple[Point, Tensor, list[str]]:
         rough = self.batched.solve(instance, tolerance)
-        return *_polished(instance, rough), [FAILED] * instance.batch
+        return *polish(instance, rough), [FAILED] * instance.batch
 
 
-def _polished(instance: Instance, rough: Point) -> tuple[Point, Tensor]:
-    point, error = polish(instance, rough)
-    return point, ~(error <= _ACCEPTED)
+def _judged(verdict: str, error: float, scale: float) -> str:
+    if error <= _ACCEPTED:
+        return SOLVED
+    if verdict not in (SOLVED, FAILED):
+        return verdict
+    return f"{FAILED}: KKT residual {error:.0e} above {_ACCEPTED:.0e}, parameters up to {scale:.0e}"

@@ -138,3 +138,42 @@ def test_precision_does_not_depend_on_the_default_dtype():
         torch.set_default_dtype(torch.float32)
     z = rows(3, 4, 1)
     torch.testing.assert_close(layer(z), softmax(z), atol=1e-12, rtol=0)
+
+
+def adversarial(d: int) -> torch.Tensor:
+    """Finite rows of every awkward kind: scales, ties, near ties, offsets, one entry far away."""
+    generator = torch.Generator().manual_seed(d)
+    draw = lambda: torch.randn(4, d, generator=generator, dtype=torch.float64)  # noqa: E731
+    found = [draw() * 10.0**power for power in range(-320, 308, 12)]
+    found += [draw().clamp(-1, 1) * 1.7e308, draw().sign() * 10 ** (90 * draw()).clamp(-300, 300)]
+    for size in (1.0, 1e3, 1e8, 1e16, 1e100, 1e300):
+        found += [draw().round() * size, 0 * draw() + size, draw() + size, draw() - size]
+        found += [size * (1 + near * draw()) for near in (1e-16, 1e-13, 1e-8)]
+        for low, high in ((size, 0), (-size, 0), (size, -size), (size, size)):
+            row = draw()
+            row[:, 0], row[:, -1] = low, high
+            found.append(row)
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("d", [1, 2, 5, 32])
+def test_no_finite_row_is_refused_or_wrong(d, engine, name):
+    """Nearly all beyond 1e16 were refused or, worse, taken for solved."""
+    make, closed, tolerance = MAPS[name]
+    z, weight = adversarial(d), rows(len(adversarial(d)), d, 1)
+    p, grad = vjp(make(d, engine), z, weight)
+    expected, expected_grad = vjp(closed, z, weight)
+    torch.testing.assert_close(p, expected, atol=tolerance, rtol=0)
+    # Closer to a tie than 1e-11 the engines may call it one.
+    decided = ~((expected > 0) & (expected < 1e-11)).any(1) | (name == "soft")
+    torch.testing.assert_close(grad[decided], expected_grad[decided], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_infinite_rows_are_refused_by_name(engine, name):
+    z = torch.tensor([[0.0, 1], [-torch.inf, 1], [torch.nan, 1], [torch.inf, 1]])
+    p = MAPS[name][0](2, engine, on_error="nan")(z)
+    assert p.isnan().any(1).tolist() == [False, True, True, True]
