@@ -1,4 +1,4 @@
-"""`Config`: every choice of a training run as one frozen value; `RECIPES`: the named ones.
+"""`Config`: every choice of a training run as one frozen value.
 
 Each row of the differences table (method.md section 9, docs/method.md) is a field here, and the
 default is the one argued for there. A recipe is a value, never a branch in a loop.
@@ -7,9 +7,15 @@ default is the one argued for there. A recipe is a value, never a branch in a lo
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import fields
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 Formula = Literal["avce", "infonce", "barlow_twins", "none"]
 Mining = Literal["none", "debiased_select", "hard_select", "debiased_weight", "hard_weight"]
@@ -18,137 +24,180 @@ MomentsKind = Literal["population", "sample", "authors_loss", "authors_eval"]
 Zero = Literal["equal", "ignore", "wrong"]
 Engine = Literal["closed", "ecos", "batched", "cvxpylayers"]
 
+Count = Annotated[int, Ge(1)]
+Steps = Annotated[int, Ge(0)]
+Weight = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+Part = Annotated[float, Gt(0), Le(1)]  # a share of something, never of nothing
+Rate = Annotated[float, Ge(0), Lt(1)]
 
-@dataclass(frozen=True)
+T = TypeVar("T")
+
+
+def _is(default: Any, meaning: str) -> Any:
+    """A field's default and what it means, where `avce recipes NAME` finds it."""
+    return Field(default, description=meaning)
+
+
+def _speaking(kind: type[T]) -> type[T]:
+    """Let the dataclass `kind` refuse values in one sentence instead of pydantic's report."""
+    check = kind.__init__
+
+    @functools.wraps(check)
+    def __init__(self: Any, *values: Any, **named: Any) -> None:
+        try:
+            check(self, *values, **named)
+        except ValidationError as error:
+            raise ValueError(_refusal(error)) from None
+
+    kind.__init__ = __init__  # type: ignore[misc]
+    return kind
+
+
+@_speaking
+@dataclass(
+    frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+)
 class Config:
     """What is trained, on which loss, by which optimiser; flat, so that `name=value` sets it.
 
     `row N` points to the differences table between the published text and the released code.
-    Raises ValueError when a value is outside its choices or two fields contradict each other.
+    Raises ValueError when a value is outside its choices or range or two fields contradict each
+    other.
     """
 
     # the method
-    method: Literal["avce", "caf"] = "avce"
-    task: Literal["va", "expression"] = "va"
-    classes: int = 7  # of task "expression"
-    formula: Formula = "avce"  # the contrastive term; "none" drops the projection head too
-    phases: Literal["two_phase", "joint"] = "two_phase"  # row 13
+    method: Literal["avce", "caf"] = _is("avce", "what is trained")
+    task: Literal["va", "expression"] = _is("va", "valence and arousal, or classes")
+    classes: Annotated[int, Ge(2), Le(1000)] = _is(7, "of task expression")
+    formula: Formula = _is("avce", "the contrastive term; none drops the projection head too")
+    phases: Literal["two_phase", "joint"] = _is("two_phase", "row 13: steps of an iteration")
 
     # the networks
-    encoder: str = "alexnet"  # alexnet, resnet18, resnet50, resnet101 or timm/NAME
-    weights: str = "imagenet"  # row 17: imagenet (downloads), none, or a file
-    start: Literal["kaiming", "torch"] = "kaiming"  # of AlexNet's trunk without trained weights
-    # what turns features into a prediction: the paper's, AlexNet's own (58.6M), or CAF's
-    stack: Literal["compressor", "classifier", "caf"] = "compressor"
-    image_size: int = 224
-    dropout: float = 0.5
-    norm: Literal["batch", "none"] = "batch"  # row 1; "none" for the authors' weights
-    head_init: Literal["default", "normal"] = "default"  # row 16; "normal": N(0, 1), bias 0.01
-    head_scale: float = 0.5  # row 12: H ends in head_scale * tanh; 0 is a linear output
-    prediction_tanh: bool = False  # row 12
-    extra_activation: Literal["relu", "leaky", "none"] = "relu"  # row 25
-    class_sigmoid: bool = False  # row 24
-    center_logits: bool = False  # an angle between logits moves when a constant is added
-    channels_last: bool = False
+    encoder: str = _is("alexnet", "alexnet, resnet18, resnet50, resnet101 or timm/NAME")
+    weights: str = _is("imagenet", "row 17: imagenet (downloads), none, or a file")
+    start: Literal["kaiming", "torch"] = _is(
+        "kaiming", "of AlexNet's trunk without trained weights"
+    )
+    stack: Literal["compressor", "classifier", "caf"] = _is(
+        "compressor", "features to prediction: the paper's, AlexNet's own (58.6M), or CAF's"
+    )
+    image_size: Annotated[int, Ge(32), Le(2048)] = _is(224, "pixels a side that the encoder sees")
+    dropout: Rate = _is(0.5, "share of the features left out in training")
+    norm: Literal["batch", "none"] = _is("batch", "row 1; none for the authors' weights")
+    head_init: Literal["default", "normal"] = _is("default", "row 16; normal: N(0, 1), bias 0.01")
+    head_scale: Weight = _is(0.5, "row 12: H ends in head_scale * tanh; 0 is a linear output")
+    prediction_tanh: bool = _is(False, "row 12: predictions end in tanh")
+    extra_activation: Literal["relu", "leaky", "none"] = _is("relu", "row 25: of the extra head")
+    class_sigmoid: bool = _is(False, "row 24: classes end in a sigmoid")
+    center_logits: bool = _is(False, "an angle between logits moves when a constant is added")
+    channels_last: bool = _is(False, "memory order of images and convolutions")
 
-    # SparseMax and SoftMax: rows 9-11
-    layers: Engine = "closed"
-    audit: float = 0.0  # share of rows solved again by ECOS, the largest difference logged
+    # SparseMax and SoftMax
+    layers: Engine = _is("closed", "rows 9-11: what solves SparseMax and SoftMax")
+    audit: Share = _is(0.0, "share of rows solved again by ECOS, the largest difference logged")
 
     # the similarity of two emotions
-    angle: Literal["exact", "authors_halfcos"] = "exact"  # row 3
-    angle_weight: float = 1.0
-    intensity_weight: float = 0.0  # row 4; 0.8 in `polar`
-    sign_weight: float = 0.0  # row 5; 0.05 in `authors`
-    sign_broadcast: bool = False  # row 5: the released code's (N, N) slip
-    toolbox_distance: bool = False  # row 26: a distance where a similarity belongs; comparison only
+    angle: Literal["exact", "authors_halfcos"] = _is("exact", "row 3: of two emotions")
+    angle_weight: Weight = _is(1.0, "of the angle in the similarity")
+    intensity_weight: Weight = _is(0.0, "row 4: of the intensity; 0.8 in polar")
+    sign_weight: Weight = _is(0.0, "row 5: of a sign that differs; 0.05 in authors")
+    sign_broadcast: bool = _is(False, "row 5: the released code's (N, N) slip")
+    toolbox_distance: bool = _is(
+        False, "row 26: a distance where a similarity belongs; comparison only"
+    )
 
     # the contrastive term
-    contrast_weight: float = 0.0256  # row 7; 1e-4 with reduction "sum"
-    reduction: Literal["mean", "sum"] = "mean"  # row 7; "sum" counts this process's batch
-    negatives: Negatives = "paired"  # row 6
-    second_moment: bool = True  # row 2: penalise E[f^2]; False: the poster's E[f]
-    alpha: float = 0.5
-    beta: float = 0.005
-    gamma: float = 0.5
-    temperature: float = 0.5  # InfoNCE, and the draw of hard_select
-    barlow_offdiagonal: float = 0.0051
-    barlow_negative: float = 0.0051  # our reading of its "negatives"; 0: the original
-    barlow_width: int = 0  # 0: on predictions (k = 2); else on z behind a projector this wide
-    mining: Mining = "none"
-    keep: float = 0.8  # share of the negative pairs a selection keeps
-    hardness: float = 1.0
-    hard_top: bool = False  # hard_select: the top pairs instead of a draw
-    positive_prior: float = 0.1  # tau+ of the weighting forms
+    contrast_weight: Weight = _is(0.0256, "row 7; 1e-4 with reduction sum")
+    reduction: Literal["mean", "sum"] = _is("mean", "row 7; sum counts this process's batch")
+    negatives: Negatives = _is("paired", "row 6: what an anchor is held against")
+    second_moment: bool = _is(True, "row 2: penalise E[f^2]; false: the poster's E[f]")
+    alpha: Weight = _is(0.5, "of E-[f], the negatives' mean")
+    beta: Weight = _is(0.005, "of E+[f^2]")
+    gamma: Weight = _is(0.5, "of E-[f^2]")
+    temperature: Positive = _is(0.5, "InfoNCE, and the draw of hard_select")
+    barlow_offdiagonal: Weight = _is(0.0051, "weight of Barlow-Twins' redundancy")
+    barlow_negative: Weight = _is(0.0051, "our reading of its negatives; 0: the original")
+    barlow_width: Steps = _is(0, "0: on predictions (k = 2); else on z behind a projector so wide")
+    mining: Mining = _is("none", "which negative pairs count, or how much")
+    keep: Part = _is(0.8, "share of the negative pairs a selection keeps")
+    hardness: Weight = _is(1.0, "f / temperature is scaled by it in draws and weights")
+    hard_top: bool = _is(False, "hard_select: the top pairs instead of a draw")
+    positive_prior: Rate = _is(0.1, "tau+ of the weighting forms")
 
     # the discriminative loss
-    discriminative_weight: float = 1.0  # 0 drops the extra head and its phase
-    margin: float = 1.0
-    hold_weight: float = 0.01
+    discriminative_weight: Weight = _is(1.0, "0 drops the extra head and its phase")
+    margin: Weight = _is(1.0, "how far apart (squared) both views are pushed")
+    hold_weight: Weight = _is(0.01, "of holding both views to z")
 
     # the supervised loss
-    supervised: Literal["full", "mse_only"] = "full"  # row 8
-    correlation_weight: float = 0.5
-    moments: MomentsKind = "population"  # row 21, in the loss
-    label_scale: float = 1.0  # row 18: 0.8 was used once, for training and validation labels
-    gather: bool = False  # losses and head norms see the batch of all ranks
+    supervised: Literal["full", "mse_only"] = _is("full", "row 8: with correlations or without")
+    correlation_weight: Weight = _is(0.5, "of 1 - PCC and 1 - CCC")
+    moments: MomentsKind = _is("population", "row 21, in the loss")
+    label_scale: Positive = _is(
+        1.0, "row 18: 0.8 was used once, for training and validation labels"
+    )
+    gather: bool = _is(False, "losses and head norms see the batch of all ranks")
 
     # CAF
-    caf_threshold: Literal["quantile", "authors"] = "quantile"
-    caf_quantile: float = 0.5
-    caf_knn: float = 0.7
-    caf_margin: Literal["formula", "authors"] = "formula"  # "authors": one place off in its list
-    caf_penalty: float = 1e-6
-    caf_adversarial: float = 0.1
+    caf_threshold: Literal["quantile", "authors"] = _is("quantile", "what parts the groups")
+    caf_quantile: Rate = _is(0.5, "of the intensities, where the groups part")
+    caf_knn: Share = _is(0.7, "confidence / sqrt(k): how clearly k neighbours must agree")
+    caf_margin: Literal["formula", "authors"] = _is("formula", "authors: one place off in its list")
+    caf_penalty: Weight = _is(1e-6, "of the critic's constraint, and its multiplier's rate")
+    caf_adversarial: Weight = _is(0.1, "of the encoder's adversarial loss")
 
     # the slips of the released loop
-    authors_eval_mode: bool = False  # row 14: training with dropout off and norms frozen
-    authors_r18_dropout: bool = False  # row 15: the ResNets' dropouts never sleep
-    gradients: Literal["none", "zero"] = "none"  # between phases; "zero": Adam's moments go on
+    authors_eval_mode: bool = _is(False, "row 14: training with dropout off and norms frozen")
+    authors_r18_dropout: bool = _is(False, "row 15: the ResNets' dropouts never sleep")
+    gradients: Literal["none", "zero"] = _is("none", "between phases; zero: Adam's moments go on")
 
     # optimisation
-    optimizer: Literal["adam", "sgd"] = "adam"  # of encoder, compressor and regressor
-    lr: float = 1e-4
-    betas: tuple[float, float] = (0.5, 0.9)
-    head_lr: float = 1e-2
-    momentum: float = 0.9
-    milestones: tuple[int, ...] = (5_000, 25_000, 45_000, 65_000, 85_000)  # iterations
-    factor: float = 0.8
-    epochs: int = 100
-    batch_size: int = 256  # over all ranks
-    seed: int = 0
-    precision: Literal["no", "bf16"] = "no"
+    optimizer: Literal["adam", "sgd"] = _is("adam", "of encoder, compressor and regressor")
+    lr: Positive = _is(1e-4, "learning rate of encoder, compressor and regressor")
+    betas: tuple[Share, Share] = _is((0.5, 0.9), "Adam's decays of both moments")
+    head_lr: Positive = _is(1e-2, "learning rate of the heads, by SGD")
+    momentum: Rate = _is(0.9, "of SGD")
+    milestones: tuple[Steps, ...] = _is(
+        (5_000, 25_000, 45_000, 65_000, 85_000), "iterations after which learning rates fall"
+    )
+    factor: Part = _is(0.8, "by which they fall")
+    epochs: Count = _is(100, "passes over the training split")
+    batch_size: Count = _is(256, "over all ranks")
+    seed: Annotated[int, Ge(0), Lt(2**32)] = _is(0, "of weights, order and draws")
+    precision: Literal["no", "bf16"] = _is("no", "of the forward pass: float32, or bfloat16")
 
     # the input
-    jitter_brightness: float = 0.0  # row 19
-    jitter_contrast: float = 0.0
-    jitter_saturation: float = 0.0
-    order: Literal["global", "blocks"] = "global"
-    on_corrupt: Literal["error", "skip"] = "error"
+    jitter_brightness: Weight = _is(0.0, "row 19: strength s draws from [max(0, 1 - s), 1 + s]")
+    jitter_contrast: Weight = _is(0.0, "row 19, the same")
+    jitter_saturation: Weight = _is(0.0, "row 19, the same")
+    order: Literal["global", "blocks"] = _is("global", "shuffled over all shards, or in blocks")
+    on_corrupt: Literal["error", "skip"] = _is("error", "what an image that cannot be read does")
 
     # evaluation
-    rmse: Literal["whole", "per_batch"] = "whole"  # row 20
-    eval_moments: MomentsKind = "population"  # row 21
-    sagr_zero: Zero = "equal"  # row 22
-    clip: bool = False  # predictions to [-1, 1] before scoring
+    rmse: Literal["whole", "per_batch"] = _is("whole", "row 20: over the set, or mean of batches")
+    eval_moments: MomentsKind = _is("population", "row 21, in scores")
+    sagr_zero: Zero = _is("equal", "row 22: the sign of a zero")
+    clip: bool = _is(False, "predictions to [-1, 1] before scoring")
 
     # the loop
-    eval_every: int = 0  # iterations; 0: once an epoch
-    log_every: int = 50
-    checkpoint_every_steps: int = 0  # 0: only at the end of an epoch
-    checkpoint_every_minutes: float = 10.0
-    keep_last: int = 2
-    log_with: str = "tensorboard"  # none, tensorboard, trackio, wandb
+    eval_every: Steps = _is(0, "iterations; 0: once an epoch")
+    log_every: Count = _is(50, "iterations between records of the log")
+    checkpoint_every_steps: Steps = _is(0, "0: only at the end of an epoch")
+    checkpoint_every_minutes: Weight = _is(10.0, "besides; 0: after each iteration")
+    keep_last: Count = _is(2, "checkpoints that stay")
+    log_with: str = _is("tensorboard", "none, tensorboard, trackio, wandb")
 
     def __post_init__(self) -> None:
-        for name, kind in _HINTS.items():
-            _check_choice(name, getattr(self, name), kind)
-        _check_ranges(self)
         _check_agreement(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for run.json."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            n: list(value) if isinstance(value, tuple) else value for n, value in values.items()
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -156,16 +205,31 @@ class Config:
 
         A missing field takes its default, so that a run made before the field existed opens.
         """
-        typed: dict[str, Any] = {}
-        for name, given in values.items():
-            kind = _kind(name)
-            value: Any = tuple(given) if isinstance(given, list) else given
-            _check_choice(name, value, kind)
-            typed[name] = float(value) if kind is float else value
+        typed: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
         return cls(**typed)
 
 
-_HINTS: dict[str, Any] = get_type_hints(Config)
+_KNOWN: Mapping[str, FieldInfo] = vars(Config)["__pydantic_fields__"]
+
+
+class Described(NamedTuple):
+    """A field of a configuration, for people."""
+
+    name: str
+    value: Any
+    meaning: str
+    choices: str  # "one of batch, none", "a finite number in [0, 1)"
+
+
+def describe(config: Config) -> list[Described]:
+    """Every field of `config` with its meaning and what it may hold, in the order of `Config`."""
+    return [
+        Described(name, getattr(config, name), known.description or "", _choices(name))
+        for name, known in _KNOWN.items()
+    ]
 
 
 def with_settings(config: Config, settings: Iterable[str]) -> Config:
@@ -174,91 +238,77 @@ def with_settings(config: Config, settings: Iterable[str]) -> Config:
     Tuples are written with commas, booleans as true or false. Raises ValueError naming the
     setting; an unknown field names its nearest neighbours.
     """
-    changes: dict[str, Any] = {}
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
     for setting in settings:
         name, separator, text = setting.partition("=")
         if not separator:
             raise ValueError(f"setting {setting!r} has no '='; write name=value, such as lr=1e-3")
-        name = name.strip()
-        value = _parse(name, text.strip(), _kind(name))
-        _check_choice(name, value, _kind(name))
-        changes[name] = value
-    return replace(config, **changes)
-
-
-def _kind(name: str) -> Any:
-    if name not in _HINTS:
-        raise ValueError(f"Config has no field {name!r}; {near_miss(name, _HINTS)}")
-    return _HINTS[name]
+        name, text = name.strip(), text.strip()
+        several = name in _KNOWN and get_origin(_KNOWN[name].annotation) is tuple
+        parts = (part.strip() for part in text.strip("()[]").split(","))
+        values[name] = tuple(part for part in parts if part) if several else text
+    try:
+        return TypeAdapter(Config).validate_python(values, strict=False)
+    except ValidationError as error:
+        raise ValueError(_refusal(error)) from None
 
 
 def near_miss(name: str, known: Iterable[str]) -> str:
+    """What `name` was meant to be, or what there is."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
 
 
-def _parse(name: str, text: str, kind: Any) -> Any:
-    try:
-        if get_origin(kind) is Literal:
-            return text  # the caller checks it against its choices
-        if get_origin(kind) is tuple:
-            inner = get_args(kind)[0]
-            return tuple(inner(part) for part in text.strip("()[]").split(",") if part.strip())
-        if kind is bool:
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
-                text.lower()
-            ]
-        return kind(text)
-    except (ValueError, KeyError):
-        raise ValueError(f"{name}={text!r}: the field holds {_describe(kind)}") from None
+# ---------------------------------------------------------------------------------- sentences
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) is tuple:
-        if not isinstance(value, tuple):
-            return False
-        inner, *rest = get_args(kind)
-        right_length = rest == [Ellipsis] or len(value) == 1 + len(rest)
-        return right_length and all(_fits(part, inner) for part in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is kind
+def _refusal(error: ValidationError) -> str:
+    """The first thing pydantic found wrong: field, value, rule."""
+    found = error.errors(include_url=False)[0]
+    if not found["loc"]:
+        return str(found.get("ctx", {})["error"])
+    name = str(found["loc"][0])
+    if name not in _KNOWN:
+        return f"Config has no field {name!r}; {near_miss(name, _KNOWN)}"
+    return f"{name} is {found['input']!r}, but the field holds {_choices(name)}"
 
 
-def _describe(kind: Any) -> str:
+def _choices(name: str) -> str:
+    return _rule(_KNOWN[name].annotation, _KNOWN[name].metadata)
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
+
+
+def _rule(kind: Any, limits: Iterable[Any] = ()) -> str:
+    """What a field of this type may hold, in words."""
+    if get_origin(kind) is Annotated:
+        return _rule(kind.__origin__, kind.__metadata__)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(get_args(kind))}"
     if get_origin(kind) is tuple:
         inner, *rest = get_args(kind)
         count = "any number of" if rest == [Ellipsis] else len(rest) + 1
-        return f"{count} {inner.__name__} values joined by commas"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
+        name = inner.__origin__.__name__
+        return f"{count} {name} values joined by commas, each {_rule(inner)}"
+    return _WORDS[kind] + _range(limits)
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _range(limits: Iterable[Any]) -> str:
+    """Bounds as people write them: in [0, 1), above 0, of at least 1."""
+    low = high = ""
+    for limit in limits:
+        if isinstance(limit, Ge | Gt):
+            low = f"[{limit.ge}" if isinstance(limit, Ge) else f"({limit.gt}"
+        elif isinstance(limit, Le | Lt):
+            high = f"{limit.le}]" if isinstance(limit, Le) else f"{limit.lt})"
+    if low and high:
+        return f" in {low}, {high}"
+    return low and f" {'of at least' if low[0] == '[' else 'above'} {low[1:]}"
 
 
-def _check_choice(name: str, value: Any, kind: Any) -> None:
-    if not _fits(value, kind):
-        raise ValueError(f"{name} is {value!r}, but the field holds {_describe(kind)}")
-
-
-def _check_ranges(config: Config) -> None:
-    positive = ("classes", "image_size", "lr", "temperature", "epochs", "batch_size", "factor")
-    for name in positive:
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name} is {getattr(config, name)}; it must be above 0")
-    for name in ("dropout", "positive_prior", "caf_quantile"):
-        if not 0 <= getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}; it must lie in [0, 1)")
-    if not 0 < config.keep <= 1:
-        raise ValueError(f"keep is {config.keep}; it is a share of the pairs, in (0, 1]")
-    if not 0 <= config.audit <= 1:
-        raise ValueError(f"audit is {config.audit}; it is a share of the rows, in [0, 1]")
+# ---------------------------------------------------------------------------------- agreement
 
 
 def _check_agreement(config: Config) -> None:
@@ -289,5 +339,9 @@ def _check_agreement(config: Config) -> None:
         )
     if config.stack == "caf" and config.task != "va":
         raise ValueError("CAF groups by the intensity of valence and arousal; use task=va")
+    if config.encoder == "alexnet" and config.image_size < 63:
+        raise ValueError(
+            f"image_size is {config.image_size}, but alexnet's strides need at least 63 pixels"
+        )
     if config.stack == "classifier" and config.encoder != "alexnet":
         raise ValueError(f"stack=classifier is AlexNet's own; {config.encoder} has none")

@@ -33,6 +33,7 @@ DOORS = {  # library -> the only files that import it
     "matplotlib": {"avce/report/figures.py"},
     "nvidia": {"pipelines/decode.py", "pipelines/loader.py"},
     "PIL": {"shards/", "avce/inference/", "avce/report/samples.py"},
+    "pydantic": {"avce/config.py", "avce/training/record.py"},
     "pyarrow": {"shards/", "avce/scores/", "avce/inference/sinks.py", "avce/report/"},
     "rich": {"avce/commands/"},
     "skia": {"shards/standins/canvas.py"},

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -71,19 +69,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # bytes that are no pickle fail in any way: IndexError, UnicodeError
         reason = _why_unreadable(error)
         raise ValueError(
             f"{path} is no safetensors file and no torch file of plain tensors ({reason}); "
-            "export a state_dict"
+            "export a state_dict, or set weights to imagenet or none"
         ) from None
     return _state_dict(content, path)
 

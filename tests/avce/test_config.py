@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import pickle
 import re
 import subprocess
 import sys
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
-from avce.config import Config, with_settings
+from avce.config import Config, describe, with_settings
 from avce.recipes import RECIPES, recipe
 
 
@@ -50,6 +54,58 @@ def test_a_wrong_setting_is_one_sentence(setting, said):
     with pytest.raises(ValueError, match=said) as error:
         with_settings(Config(), [setting])
     assert "\n" not in str(error.value)
+
+
+NUMBERS = {
+    field.name: getattr(Config(), field.name)
+    for field in fields(Config)
+    if isinstance(getattr(Config(), field.name), int | float | tuple)
+    and not isinstance(getattr(Config(), field.name), bool)
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf, -math.inf], ids=str)
+def test_every_number_has_a_range(name, wrong):
+    value: Any = (wrong,) * 2 if isinstance(NUMBERS[name], tuple) else wrong
+    with pytest.raises(ValueError, match=rf"^{name} is {wrong}, but the field holds \S") as error:
+        replace(Config(), **{name: value})
+    assert "\n" not in str(error.value)
+    text = f"{wrong},{wrong}" if isinstance(value, tuple) else str(wrong)
+    with pytest.raises(ValueError, match=rf"^{name} is '{wrong}', but"):
+        with_settings(Config(), [f"{name}={text}"])
+    with pytest.raises(ValueError, match=rf"^{name} is "):
+        Config.from_dict(json.loads(json.dumps({name: value})))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["factor=1.5", "momentum=5", "label_scale=0", "log_every=0", "keep_last=0", "image_size=1",
+     "image_size=62", "betas=0.5,2", "classes=1", "audit=1.1", "lr=1e400", "seed=4294967296"],
+)  # fmt: skip
+def test_a_number_outside_its_range_is_named(setting):
+    name = setting.partition("=")[0]
+    with pytest.raises(ValueError, match=f"^{name} is .*") as error:
+        with_settings(Config(), [setting])
+    assert "\n" not in str(error.value)
+
+
+def test_a_field_says_what_it_means_and_may_hold():
+    found = {field.name: field for field in describe(RECIPES["demo"])}
+    assert list(found) == [field.name for field in fields(Config)]
+    assert all(field.meaning and field.choices for field in found.values())
+    assert found["norm"].choices == "one of batch, none"
+    assert found["keep"].choices == "a finite number in (0, 1]"
+    assert found["epochs"][1] == 8 and "passes" in found["epochs"].meaning
+
+
+def test_a_config_is_a_value():
+    one, two = Config(lr=1e-3), with_settings(Config(), ["lr=1e-3"])
+    assert one == two and hash(one) == hash(two) and pickle.loads(pickle.dumps(one)) == one
+    with pytest.raises(AttributeError):
+        one.lr = 2e-3  # type: ignore[misc]
+    with pytest.raises(ValueError, match="no field 'lrr'; did you mean lr"):
+        Config(lrr=1e-3)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("name", RECIPES)

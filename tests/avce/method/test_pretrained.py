@@ -142,6 +142,9 @@ def test_files_that_are_no_weights(tmp_path):
     text.write_text("not a tensor")
     with pytest.raises(ValueError, match=r"text\.pt is no safetensors file"):
         read_tensors(text)
+    text.write_text("root:x:0:0:root:/root:/bin/bash\n")  # opcodes of a pickle, by chance
+    with pytest.raises(ValueError, match=r"text\.pt is no safetensors file"):
+        read_tensors(text)
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"\0" * 64)
     with pytest.raises(ValueError, match=r"bad\.safetensors is no"):
