@@ -17,7 +17,7 @@ from avce.scores.metrics import ccc_of, pcc_of, second_moments
 
 Negatives = Literal["paired", "shuffled", "batch", "batch_all"]
 _BATCH_NORM_EPS = 1e-5  # Barlow-Twins standardises by a batch norm, and this is its default
-_EPS = 1e-8  # keeps a correlation's gradient finite where the predictions are constant
+_EPS = 1e-8  # keeps the gradient of a root finite at 0
 
 
 def negative_similarities(
@@ -294,8 +294,8 @@ class RegressionLoss(nn.Module):
         losses = {self.error: error.sum()}
         if self.correlation_weight and preds.shape[0] > 1:
             m = second_moments(preds, target, self.moments)
-            losses["pcc"] = self.correlation_weight * (1 - pcc_of(m, _EPS).mean())
-            losses["ccc"] = self.correlation_weight * (1 - ccc_of(m, _EPS).mean())
+            losses["pcc"] = self.correlation_weight * (1 - pcc_of(m).mean())
+            losses["ccc"] = self.correlation_weight * (1 - ccc_of(m).mean())
         return losses
 
 

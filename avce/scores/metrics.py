@@ -1,6 +1,8 @@
-"""RMSE, SAGR, PCC and CCC over a whole set, however its samples were batched; accuracy beside them.
+"""One algebra of RMSE, SAGR, PCC and CCC, and of accuracy: sums of parts, pooled, then finished.
 
-The same `pcc` and `ccc` serve the loss, so a score and a loss never mean two things.
+A batch, a rank, a video, a bootstrap draw and the whole set are the same thing, a (12, k) state of
+sums; `pooled` makes one of many and `scores_of` reads the metrics off any number of them at once.
+The same `pcc_of` and `ccc_of` serve the loss, so a score and a loss never mean two things.
 """
 
 from __future__ import annotations
@@ -17,6 +19,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 AXES = ("valence", "arousal")
+TITLES = {
+    "rmse": "RMSE",
+    "sagr": "SAGR",
+    "pcc": "PCC",
+    "ccc": "CCC",
+    "accuracy": "accuracy",
+    "mean_class_accuracy": "mean class accuracy",
+}
+METRICS = ("rmse", "sagr", "pcc", "ccc")
+CLASS_METRICS = ("accuracy", "mean_class_accuracy")
 # Divisors n - a of the covariance and n - b of the variances. Lin's CCC is (0, 0).
 MOMENTS = {
     "population": (0, 0),
@@ -24,7 +36,40 @@ MOMENTS = {
     "authors_loss": (0, 1),  # PCC and CCC times (n - 1) / n: a perfect prediction is not 1
     "authors_eval": (1, 0),  # times n / (n - 1): a perfect prediction is above 1
 }
-_FLAT = 1e-10  # a spread this small beside its mean is rounding, not variance
+_ULPS = 4  # a spread of fewer units in the last place of its magnitude is rounding, not variance
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a score is computed where the literature disagrees, and why one would."""
+
+    moments: str = "population"
+    zero: Literal["equal", "ignore", "wrong"] = "equal"
+    rmse: Literal["whole", "per_batch"] = "whole"
+    meaning: str = ""
+
+
+CONVENTIONS = {
+    "ours": Convention(
+        "population",
+        "equal",
+        "whole",
+        "Lin's CCC with population moments, RMSE over the whole set, label 0 agrees with 0",
+    ),
+    "authors": Convention(
+        "authors_eval",
+        "wrong",
+        "per_batch",
+        "the released evaluation.py: covariance over n - 1 and deviations over n (PCC and CCC are "
+        "n/(n-1) too large), RMSE averaged over batches of 64, label 0 never agrees",
+    ),
+    "torchmetrics": Convention(
+        "sample",
+        "equal",
+        "whole",
+        "sample moments (n - 1) throughout, as torchmetrics; its CCC is not Lin's by 1/n",
+    ),
+}
 
 
 class Second(NamedTuple):
@@ -36,6 +81,15 @@ class Second(NamedTuple):
     var_y: Tensor
     cov: Tensor
 
+    @property
+    def varied(self) -> Bool[Tensor, "*b"]:
+        """Where neither column is constant: the one place that says what constant is."""
+        return _beyond_rounding(self.var_x, self.mean_x) & _beyond_rounding(self.var_y, self.mean_y)
+
+
+def _beyond_rounding(square: Tensor, magnitude: Tensor) -> Tensor:
+    return square.sqrt() > _ULPS * torch.finfo(square.dtype).eps * magnitude.abs()
+
 
 def second_moments(
     x: Float[Tensor, "n k"], y: Float[Tensor, "n k"], moments: str = "population"
@@ -44,7 +98,7 @@ def second_moments(
     for_cov, for_var = MOMENTS[moments]
     n = x.shape[0]
     mean_x, mean_y = x.mean(0), y.mean(0)
-    dx, dy = x - mean_x, y - mean_y
+    dx, dy = _centred(x - mean_x), _centred(y - mean_y)  # twice: the first mean was rounded
     return Second(
         mean_x,
         mean_y,
@@ -54,28 +108,38 @@ def second_moments(
     )
 
 
-def pcc_of(m: Second, eps: float = 0.0) -> Float[Tensor, " k"]:
-    """Pearson's correlation; `eps` keeps the gradient finite where a column is constant."""
-    return m.cov / torch.sqrt(m.var_x * m.var_y + eps)
+def _centred(x: Tensor) -> Tensor:
+    return x - x.mean(0)
 
 
-def ccc_of(m: Second, eps: float = 0.0) -> Float[Tensor, " k"]:
-    """Lin's concordance 2 cov / (var_x + var_y + (mean_x - mean_y)^2)."""
-    return 2 * m.cov / (m.var_x + m.var_y + (m.mean_x - m.mean_y).square() + eps)
+def pcc_of(m: Second) -> Float[Tensor, "*b k"]:
+    """Pearson's correlation; 0, without a slope, where a column is constant."""
+    var_x, var_y = (torch.where(m.varied, var, 1.0) for var in (m.var_x, m.var_y))
+    spread = var_x.sqrt() * var_y.sqrt()  # the product of two small variances is 0 in float32
+    return torch.where(m.varied, m.cov / spread, 0.0)
+
+
+def ccc_of(m: Second) -> Float[Tensor, "*b k"]:
+    """Lin's concordance 2 cov / (var_x + var_y + (mean_x - mean_y)^2); 0 of two equal constants."""
+    apart = m.var_x + m.var_y + (m.mean_x - m.mean_y).square()
+    some = _beyond_rounding(apart, m.mean_x.abs() + m.mean_y.abs())
+    return torch.where(some, 2 * m.cov / torch.where(some, apart, 1.0), 0.0)
 
 
 def pcc(
     preds: Float[Tensor, "n k"], target: Float[Tensor, "n k"], moments: str = "population"
 ) -> Float[Tensor, " k"]:
-    """Pearson's correlation of each column."""
-    return pcc_of(second_moments(preds, target, moments))
+    """Pearson's correlation of each column; NaN where one is constant."""
+    m = second_moments(preds, target, moments)
+    return torch.where(m.varied, pcc_of(m), math.nan)
 
 
 def ccc(
     preds: Float[Tensor, "n k"], target: Float[Tensor, "n k"], moments: str = "population"
 ) -> Float[Tensor, " k"]:
-    """Concordance of each column (Lin 1989: population moments)."""
-    return ccc_of(second_moments(preds, target, moments))
+    """Concordance of each column (Lin 1989: population moments); NaN where one is constant."""
+    m = second_moments(preds, target, moments)
+    return torch.where(m.varied, ccc_of(m), math.nan)
 
 
 @dataclass(frozen=True)
@@ -133,16 +197,91 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+class Sums(NamedTuple):
+    """The rows of a state, each (*b, k): what a set of samples comes down to."""
+
+    n: Tensor
+    mean_x: Tensor  # x predicted, y labelled
+    mean_y: Tensor
+    m2_x: Tensor  # sums of squares about the mean
+    m2_y: Tensor
+    co: Tensor
+    squared: Tensor  # sum of (x - y)^2
+    agree: Tensor  # same sign, label not 0
+    both_zero: Tensor
+    zero: Tensor  # labels that are exactly 0
+    batch_rmse: Tensor  # sum of the parts' RMSE
+    batches: Tensor
+
+
+def summed(
+    x: Float[Tensor, "n k"], y: Float[Tensor, "n k"], codes: Int[Tensor, " n"] | None = None
+) -> Float[Tensor, "g 12 k"]:
+    """The state of each cluster of samples, rows as in `Sums`; `codes` says which of 0..g-1, and
+    without them all are one."""
+    codes = codes if codes is not None else torch.zeros(len(x), dtype=torch.int64)
+    count = int(codes.max()) + 1
+
+    def added(rows: Tensor) -> Tensor:
+        return rows.new_zeros(count, *rows.shape[1:]).index_add_(0, codes, rows)
+
+    def centred(rows: Tensor) -> tuple[Tensor, Tensor]:
+        mean = added(rows) / n.clamp(min=1)
+        rest = rows - mean[codes]
+        shift = added(rest) / n.clamp(min=1)  # what rounding left of the mean
+        return mean + shift, rest - shift[codes]
+
+    n = added(torch.ones_like(x))
+    (mean_x, dx), (mean_y, dy) = centred(x), centred(y)
+    squared, zero, same = added((x - y).square()), y == 0, x.sign() == y.sign()
+    m2 = added(dx.square()), added(dy.square()), added(dx * dy)
+    signs = (added(which.double()) for which in (same & ~zero, same & zero, zero))
+    batches = (squared / n.clamp(min=1)).sqrt(), torch.ones_like(n)
+    return torch.stack([n, mean_x, mean_y, *m2, squared, *signs, *batches], 1)
+
+
+def pooled(
+    states: Float[Tensor, "g 12 k"], times: Float[Tensor, " g"] | None = None
+) -> Float[Tensor, "12 k"]:
+    """One state of many, each counted `times` (once): plain sums, but means and second moments
+    about the common mean (Chan et al. 1983), which loses no digit to cancellation."""
+    times = times if times is not None else states.new_ones(len(states))
+    total = torch.tensordot(times, states, 1)
+    weight, n = times[:, None, None] * states[:, :1], total[0].clamp(min=1)
+    centre = (weight * states[:, 1:3]).sum(0) / n
+    apart = states[:, 1:3] - centre
+    weighed = weight * apart
+    shift = weighed.sum(0) / n  # what rounding left of the mean
+    total[1:3] = centre + shift
+    total[3:5] += (weighed * apart).sum(0) - n * shift.square()
+    total[5] += (weighed[:, 0] * apart[:, 1]).sum(0) - n * shift[0] * shift[1]
+    return total
+
+
+def scores_of(
+    state: Float[Tensor, "*b 12 k"], rule: Convention
+) -> dict[str, Float[Tensor, "*b k"]]:
+    """RMSE, SAGR, PCC and CCC of any number of states; NaN where undefined."""
+    s = Sums(*state.unbind(-2))
+    for_cov, for_var = MOMENTS[rule.moments]
+    var_x, var_y = s.m2_x / (s.n - for_var), s.m2_y / (s.n - for_var)
+    m = Second(s.mean_x, s.mean_y, var_x, var_y, s.co / (s.n - for_cov))
+    agree = s.agree + s.both_zero if rule.zero == "equal" else s.agree
+    whole = rule.rmse == "whole"
+    return {
+        "rmse": (s.squared / s.n).sqrt() if whole else s.batch_rmse / s.batches,
+        "sagr": agree / (s.n - s.zero if rule.zero == "ignore" else s.n),
+        "pcc": torch.where(m.varied, pcc_of(m), math.nan),
+        "ccc": torch.where(m.varied, ccc_of(m), math.nan),
+    }
+
+
 class Moments:
     """Sums from which RMSE, SAGR, PCC and CCC follow exactly, however the samples were batched.
 
-    Means, second moments and the co-moment are kept in float64 and merged pairwise (Chan et al.
-    1983), so that ranks and batches of any size give the whole-set value. The state is one
-    (12, k) tensor. `clip` bounds predictions to [-1, 1]; `label_scale` multiplies the labels.
+    All is float64 on the CPU, so that ranks and batches of any size give the whole-set value.
+    `clip` bounds predictions to [-1, 1]; `label_scale` multiplies the labels.
     """
-
-    _N, _MEAN_X, _MEAN_Y, _M2_X, _M2_Y, _CO, _SQUARED, _AGREE, _AGREE_ZERO, _ZERO = range(10)
-    _BATCH_RMSE, _BATCHES = 10, 11
 
     def __init__(
         self,
@@ -153,143 +292,50 @@ class Moments:
         rmse: Literal["whole", "per_batch"] = "whole",
         clip: bool = False,
         label_scale: float = 1.0,
-        undefined: Literal["nan", "zero"] = "nan",
     ) -> None:
         if moments not in MOMENTS:
             raise ValueError(f"moments={moments!r} is none of {', '.join(MOMENTS)}")
-        self.axes = tuple(axes)
-        self.moments, self.zero, self.rmse = moments, zero, rmse
-        self.clip, self.label_scale, self.undefined = clip, label_scale, undefined
+        self.axes, self.rule = tuple(axes), Convention(moments, zero, rmse)
+        self.clip, self.label_scale = clip, label_scale
         self.state = torch.zeros(12, len(self.axes), dtype=torch.float64)
 
-    def update(
-        self,
-        preds: Float[Tensor, "b k"],
-        target: Float[Tensor, "b k"],
-        mask: Bool[Tensor, " b"] | None = None,
-    ) -> None:
-        """Add a batch; rows where `mask` is False are padding. NaN or infinity: ValueError."""
-        x, y = preds.detach().double(), target.detach().double()
-        if mask is not None:
-            x, y = x[mask], y[mask]
+    def update(self, preds: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> None:
+        """Add a batch. NaN or infinity: ValueError."""
+        x, y = preds.detach().cpu().double(), target.detach().cpu().double()
         if x.shape[0] == 0:
             return
         _refuse_non_finite("prediction", x)
         _refuse_non_finite("label", y)
-        if self.clip:
-            x = x.clamp(-1, 1)
-        self.state = _merged(self.state, _summed(x, y * self.label_scale).to(self.state.device))
-
-    def merge(self, other: Moments) -> None:
-        """Add what another one has seen."""
-        self.state = _merged(self.state, other.state.to(self.state.device))
+        x = x.clamp(-1, 1) if self.clip else x
+        self.state = pooled(torch.stack([self.state, *summed(x, y * self.label_scale)]))
 
     def all_reduce(self, device: torch.device | str = "cpu") -> None:
         """Make every rank's state that of all ranks; one collective, nothing without ranks."""
-        first, *others = _of_all_ranks(self.state.to(device))
-        for part in others:
-            first = _merged(first, part)
-        self.state = first.to(self.state.device)
+        self.state = pooled(_of_all_ranks(self.state, device))
 
     def scores(self) -> Scores:
-        """The metrics so far. A score that is undefined is NaN (or 0), with a warning."""
-        s = self.state
-        for_cov, for_var = MOMENTS[self.moments]
-        n = s[self._N]
-        m = Second(
-            s[self._MEAN_X],
-            s[self._MEAN_Y],
-            s[self._M2_X] / (n - for_var),
-            s[self._M2_Y] / (n - for_var),
-            s[self._CO] / (n - for_cov),
-        )
-        defined = (
-            (n >= 2) & ~_flat(m.mean_x, s[self._M2_X] / n) & ~_flat(m.mean_y, s[self._M2_Y] / n)
-        )
+        """The metrics so far. A score that is undefined is NaN, with a warning."""
+        found = scores_of(self.state, self.rule)
+        n, n_zero = int(self.state[0, 0]), Sums(*self.state).zero
+        for metric, values in found.items():
+            for axis, value in zip(self.axes, values.tolist(), strict=True):
+                if math.isnan(value):
+                    warnings.warn(
+                        f"{TITLES[metric]} of {axis} is undefined: {n} samples, or all predictions "
+                        "or all labels are equal; it is reported as nan",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
         return Scores(
-            rmse=self._numbers("RMSE", self._root(), n > 0),
-            sagr=self._numbers("SAGR", self._agreement(), self._counted() > 0),
-            pcc=self._numbers("PCC", pcc_of(m), defined),
-            ccc=self._numbers("CCC", ccc_of(m), defined),
-            n=int(n[0]),
-            n_zero=tuple(int(count) for count in s[self._ZERO]),
+            **{metric: tuple(values.tolist()) for metric, values in found.items()},
+            n=n,
+            n_zero=tuple(map(int, n_zero)),
             axes=self.axes,
-            moments=self.moments,
-            zero=self.zero,
-            rmse_over=self.rmse,
+            moments=self.rule.moments,
+            zero=self.rule.zero,
+            rmse_over=self.rule.rmse,
             clip=self.clip,
         )
-
-    def _root(self) -> Tensor:
-        if self.rmse == "per_batch":
-            return self.state[self._BATCH_RMSE] / self.state[self._BATCHES]
-        return (self.state[self._SQUARED] / self.state[self._N]).sqrt()
-
-    def _counted(self) -> Tensor:
-        zeros = self.state[self._ZERO] if self.zero == "ignore" else 0
-        return self.state[self._N] - zeros
-
-    def _agreement(self) -> Tensor:
-        both_zero = self.state[self._AGREE_ZERO] if self.zero == "equal" else 0
-        return (self.state[self._AGREE] + both_zero) / self._counted()
-
-    def _numbers(self, name: str, values: Tensor, defined: Tensor) -> tuple[float, ...]:
-        for axis, fine in zip(self.axes, defined.tolist(), strict=True):
-            if not fine:
-                n = int(self.state[self._N][0])
-                warnings.warn(
-                    f"{name} of {axis} is undefined: {n} samples, or all predictions or all "
-                    f"labels are equal; it is reported as {self.undefined}",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
-        filler = math.nan if self.undefined == "nan" else 0.0
-        return tuple(torch.where(defined, values, filler).tolist())
-
-
-def _summed(x: Tensor, y: Tensor) -> Tensor:
-    """The state of one batch; rows as named in `Moments`."""
-    dx, dy = x - x.mean(0), y - y.mean(0)
-    squared = (x - y).square()
-    ones = torch.ones_like(x[0])
-    zero = y == 0
-    same = x.sign() == y.sign()
-    return torch.stack(
-        [
-            ones * x.shape[0],
-            x.mean(0),
-            y.mean(0),
-            dx.square().sum(0),
-            dy.square().sum(0),
-            (dx * dy).sum(0),
-            squared.sum(0),
-            (same & ~zero).sum(0),
-            (same & zero).sum(0),
-            zero.sum(0),
-            squared.mean(0).sqrt(),
-            ones,
-        ]
-    )
-
-
-def _merged(a: Tensor, b: Tensor) -> Tensor:
-    """Two states as one: plain sums, but means and second moments by Chan's pairwise rule."""
-    n_a, n_b = a[Moments._N], b[Moments._N]
-    n = n_a + n_b
-    share = torch.where(n > 0, n_b / n.clamp(min=1), 0.0)
-    gap_x = b[Moments._MEAN_X] - a[Moments._MEAN_X]
-    gap_y = b[Moments._MEAN_Y] - a[Moments._MEAN_Y]
-    merged = a + b
-    merged[Moments._MEAN_X] = a[Moments._MEAN_X] + gap_x * share
-    merged[Moments._MEAN_Y] = a[Moments._MEAN_Y] + gap_y * share
-    merged[Moments._M2_X] += gap_x * gap_x * n_a * share
-    merged[Moments._M2_Y] += gap_y * gap_y * n_a * share
-    merged[Moments._CO] += gap_x * gap_y * n_a * share
-    return merged
-
-
-def _flat(mean: Tensor, variance: Tensor) -> Tensor:
-    return variance.sqrt() <= _FLAT * mean.abs()
 
 
 def _refuse_non_finite(what: str, values: Tensor) -> None:
@@ -301,13 +347,13 @@ def _refuse_non_finite(what: str, values: Tensor) -> None:
         )
 
 
-def _of_all_ranks(state: Tensor) -> list[Tensor]:
+def _of_all_ranks(state: Tensor, device: torch.device | str) -> Tensor:
     """In rank order, so that every rank adds them up alike and gets the same last bit."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return [state]
-    parts = [torch.empty_like(state) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, state.contiguous())
-    return parts
+        return state[None]
+    parts = [torch.empty_like(state, device=device) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, state.to(device).contiguous())
+    return torch.stack(parts).cpu()
 
 
 @dataclass(frozen=True)
@@ -334,6 +380,16 @@ class ClassScores:
         }
 
 
+def class_scores_of(counts: Float[Tensor, "*b 2 c"]) -> dict[str, Float[Tensor, "*b 1"]]:
+    """Accuracy, and its mean over the classes that occur, from the samples of each class and those
+    of them predicted right; NaN without samples."""
+    seen, right = counts.unbind(-2)
+    return {
+        "accuracy": right.sum(-1, keepdim=True) / seen.sum(-1, keepdim=True),
+        "mean_class_accuracy": (right / seen).nanmean(-1, keepdim=True),
+    }
+
+
 class Confusion:
     """Counts of (label, prediction), with the interface of `Moments`."""
 
@@ -341,15 +397,8 @@ class Confusion:
         self.classes = classes
         self.state = torch.zeros(classes, classes, dtype=torch.int64)
 
-    def update(
-        self,
-        preds: Float[Tensor, "b k"],
-        target: Int[Tensor, " b"],
-        mask: Bool[Tensor, " b"] | None = None,
-    ) -> None:
-        """Add a batch of logits and class codes; rows where `mask` is False are padding."""
-        if mask is not None:
-            preds, target = preds[mask], target[mask]
+    def update(self, preds: Float[Tensor, "b k"], target: Int[Tensor, " b"]) -> None:
+        """Add a batch of logits and class codes."""
         _refuse_non_finite("logit", preds)
         if target.numel() and not bool(((target >= 0) & (target < self.classes)).all()):
             raise ValueError(
@@ -360,21 +409,15 @@ class Confusion:
         counts = torch.bincount(pair, minlength=self.classes**2).view(self.classes, self.classes)
         self.state = self.state + counts.to(self.state.device)
 
-    def merge(self, other: Confusion) -> None:
-        """Add what another one has seen."""
-        self.state = self.state + other.state.to(self.state.device)
-
     def all_reduce(self, device: torch.device | str = "cpu") -> None:
         """Make every rank's counts those of all ranks."""
-        self.state = torch.stack(_of_all_ranks(self.state.to(device))).sum(0).to(self.state.device)
+        self.state = _of_all_ranks(self.state, device).sum(0)
 
     def scores(self) -> ClassScores:
         """The accuracies so far; NaN without samples."""
-        right, seen = self.state.diagonal().double(), self.state.sum(1).double()
-        present = seen > 0
+        counts = torch.stack([self.state.sum(1), self.state.diagonal()]).double()
         return ClassScores(
-            accuracy=float(right.sum() / seen.sum()),
-            mean_class_accuracy=float((right[present] / seen[present]).mean()),
+            **{metric: float(value) for metric, value in class_scores_of(counts).items()},
             confusion=tuple(tuple(row) for row in self.state.tolist()),
             n=int(self.state.sum()),
         )

@@ -12,25 +12,15 @@ from typing import Any
 import pyarrow as pa
 
 from avce.scores.intervals import (
-    CLASS_METRICS,
-    METRICS,
     Evaluation,
     GroupScores,
     Interval,
     by_group,
     spread_over,
 )
-from avce.scores.metrics import Scores
+from avce.scores.metrics import CLASS_METRICS, METRICS, TITLES, Scores
 
 LOWER_IS_BETTER = frozenset({"rmse"})
-_HEADS = {
-    "rmse": "RMSE",
-    "sagr": "SAGR",
-    "pcc": "PCC",
-    "ccc": "CCC",
-    "accuracy": "accuracy",
-    "mean_class_accuracy": "mean class accuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -128,7 +118,7 @@ def _columns(evaluation: Evaluation) -> tuple[tuple[str, int | None], ...]:
 
 
 def _title(metric: str, k: int | None) -> str:
-    return _HEADS[metric] if k is None else f"{_HEADS[metric]} {'VA'[k]}"
+    return TITLES[metric] if k is None else f"{TITLES[metric]} {'VA'[k]}"
 
 
 def _row(evaluation: Evaluation, columns: Sequence[tuple[str, int | None]]) -> Row:
@@ -221,7 +211,7 @@ def _group_row(column: str, group: GroupScores) -> Row:
 def _spread(members: Sequence[GroupScores]) -> str:
     metric = "ccc" if "ccc" in members[0].scores else "accuracy"
     pairs = [f"{mean:.3f} \u00b1 {spread:.3f}" for mean, spread in spread_over(members, metric)]
-    return f"{_HEADS[metric]} {', '.join(pairs)} (mean and deviation)"
+    return f"{TITLES[metric]} {', '.join(pairs)} (mean and deviation)"
 
 
 def confusions(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:

@@ -321,6 +321,22 @@ def test_the_authors_moments_leave_a_perfect_prediction_a_loss():
     assert value(RegressionLoss()(target, target)["ccc"]) == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spread", [7e-5, 1e-8, 1e-12])
+def test_correlations_have_no_scale(spread, dtype):
+    """A network at its start says nearly the same of every face, and an eps of 1e-8 in the root of
+    two variances then outweighs both."""
+    preds, target = (x.to(dtype) for x in drawn(64)[:2])
+    preds = preds - preds.mean(0)
+    small = (spread * preds).requires_grad_()
+    got = RegressionLoss(1.0)(small, target)["pcc"]
+    plain = preds.clone().requires_grad_()
+    wanted = RegressionLoss(1.0)(plain, target)["pcc"]
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)  # float32
+    slope, plain_slope = (torch.autograd.grad(x, y)[0] for x, y in ((got, small), (wanted, plain)))
+    torch.testing.assert_close(slope * spread, plain_slope, atol=1e-6, rtol=1e-3)
+
+
 @pytest.mark.parametrize("case", ["constant", "zero", "parallel", "opposite"])
 def test_gradients_are_finite_where_predictions_collapse(case):
     target = drawn(6)[0].float()

@@ -12,19 +12,18 @@ from torchmetrics.functional.regression import concordance_corrcoef
 
 from avce.scores.intervals import (
     CONVENTIONS,
+    Clusters,
     assess,
     by_group,
-    class_scores_of,
-    class_sums,
     cluster_sums,
     clusters_of,
     compare,
+    finished,
     resampled,
-    scores_of,
     spread_over,
 )
-from avce.scores.metrics import Confusion, Moments
-from avce.scores.predictions import pair_of, tabled
+from avce.scores.metrics import Confusion, Moments, pooled
+from avce.scores.predictions import Pair, pair_of, tabled
 from tests.avce.scores.verdicts import class_table, video_table
 
 
@@ -34,8 +33,9 @@ def test_sums_give_what_moments_give(name):
     rule = CONVENTIONS[name]
     meter = Moments(moments=rule.moments, zero=rule.zero)
     meter.update(pair.preds, pair.target)
-    sums = cluster_sums(pair, np.arange(len(pair.preds)) % 7).sum(0)
-    for metric, values in scores_of(sums, rule).items():
+    sevenths = Clusters("seventh", np.arange(len(pair.preds)) % 7, ())
+    sums = pooled(cluster_sums(pair, sevenths))
+    for metric, values in finished(sums, rule).items():
         expected = torch.tensor(getattr(meter.scores(), metric), dtype=torch.float64)
         torch.testing.assert_close(values, expected, atol=1e-12, rtol=0)  # float64 sums
 
@@ -44,12 +44,12 @@ def test_a_draw_is_a_score_of_the_drawn_rows():
     table = video_table(videos=5, frames=9)
     groups = clusters_of(table, "video_id")
     pair = pair_of(table)
-    draw = resampled(cluster_sums(pair, groups.codes), 1, seed=3)[0]
+    draw = resampled(cluster_sums(pair, groups), 1, seed=3)[0]
     chosen = np.random.default_rng(3).integers(0, 5, 5)
     rows = np.concatenate([np.flatnonzero(groups.codes == video) for video in chosen])
     meter = Moments()
     meter.update(pair.preds[rows], pair.target[rows])
-    ours = scores_of(draw, CONVENTIONS["ours"])["ccc"]
+    ours = finished(draw, CONVENTIONS["ours"])["ccc"]
     assert ours.tolist() == pytest.approx(meter.scores().ccc, abs=1e-12)
 
 
@@ -58,7 +58,7 @@ def test_class_sums_give_what_confusion_gives():
     pair = pair_of(table)
     meter = Confusion(7)
     meter.update(pair.preds, pair.target)
-    found = class_scores_of(class_sums(pair, clusters_of(table)).sum(0))
+    found = finished(cluster_sums(pair, clusters_of(table)).sum(0), CONVENTIONS["ours"])
     assert found["accuracy"].item() == pytest.approx(meter.scores().accuracy)
     expected = meter.scores().mean_class_accuracy
     assert found["mean_class_accuracy"].item() == pytest.approx(expected)
@@ -117,6 +117,33 @@ def test_constant_predictions_are_undefined_and_said():
     assert found.intervals["rmse"][0] is not None
     assert any("valence" in note for note in found.notes)
     assert found.as_dict()["valence"]["ccc"] is None
+
+
+@pytest.mark.parametrize("spread", [3e-7, 1e-12])
+def test_a_small_spread_has_a_score_and_an_interval(spread):
+    """Scores and draws once disagreed: variances below 1e-12 were constant to one of them."""
+    table = video_table()
+    pair = pair_of(table)
+    draws = resampled(
+        cluster_sums(Pair(0.3 + spread * pair.preds, pair.target), clusters_of(table)), 20, 0
+    )
+    plain = resampled(cluster_sums(pair, clusters_of(table)), 20, 0)
+    small, wanted = (finished(d, CONVENTIONS["ours"])["pcc"] for d in (draws, plain))
+    # 1e-12 beside 0.3 leaves 4 of float64's 16 digits
+    torch.testing.assert_close(small, wanted, atol=1e-3, rtol=0)
+
+
+def test_a_draw_of_constant_videos_is_undefined_in_every_draw_alike():
+    """Each video says one thing throughout: a draw of one video alone has no correlation."""
+    table = video_table(videos=2, frames=7)
+    codes = clusters_of(table)
+    pair = pair_of(table)
+    said = torch.tensor([[0.1, -0.7], [0.3, 0.2]], dtype=torch.float64)[codes.codes]
+    draws = resampled(cluster_sums(Pair(said, pair.target), codes), 40, seed=1)
+    rng = np.random.default_rng(1)
+    alone = [len(set(rng.integers(0, 2, 2))) == 1 for _ in range(40)]
+    undefined = finished(draws, CONVENTIONS["ours"])["pcc"].isnan()
+    assert 0 < sum(alone) < 40 and undefined.all(1).tolist() == undefined.any(1).tolist() == alone
 
 
 def test_few_clusters_are_warned_of_and_one_has_no_interval():
