@@ -20,7 +20,16 @@ import numpy as np
 from PIL import Image
 
 from shards.finder import shared_finder
-from shards.image import Stored, Unreadable, as_is, average_hash, decode, encode_jpeg, probe
+from shards.image import (
+    MOST_PIXELS,
+    Stored,
+    Unreadable,
+    as_is,
+    average_hash,
+    decode,
+    encode_jpeg,
+    probe,
+)
 
 Mode = Literal["box", "landmarks", "aligned", "none"]
 Affine = tuple[float, float, float, float, float, float]
@@ -95,7 +104,7 @@ class Crop:
         """The square around the middle of a box: left, top, right, bottom in source pixels."""
         left, top, right, bottom = box
         longer = max((right - left) * aspect, bottom - top)
-        if not longer > 0:
+        if not 0 < longer < math.inf:
             raise Unreadable("empty face box")
         scale = self.size / (longer * (1 + 2 * self.margin))
         x, y = (left + right) / 2 * aspect, (top + bottom) / 2
@@ -157,6 +166,8 @@ def _resize(image: Image.Image, region: tuple[float, float, float, float], size:
     if left >= image.width or top >= image.height or right <= 0 or bottom <= 0:
         raise Unreadable("face outside the image")
     if left < 0 or top < 0 or right > image.width or bottom > image.height:
+        if (right - left) * (bottom - top) > MOST_PIXELS:
+            raise Unreadable("face box far larger than the image")
         x, y = math.floor(left), math.floor(top)
         image = image.crop((x, y, math.ceil(right), math.ceil(bottom)))  # black outside
         region = (left - x, top - y, min(right - x, image.width), min(bottom - y, image.height))

@@ -1,33 +1,46 @@
-"""Encoded images: tell the format from the content, prove that it decodes, encode as JPEG or PNG.
+"""Encoded pictures to RGB, in one way for shards and predictions: told by content, bounded, whole.
 
-Names of files lie: the extension of a distributed image does not say what is in it.
+Names of files lie: what is in a file is told by its first bytes. What every picture becomes:
+
+- 8 bits a channel; of 16 bits the upper 8. Floats and 32-bit integers are refused: nothing says
+  which value of theirs is white.
+- No transparency: it lies on black, as the outside of a crop does.
+- CMYK as Adobe stores it, without its profile; LAB by its definition; an embedded colour profile is
+  not applied, since the decoders of the training know none either.
+- Of an animation or a file of several pages the first picture, with a remark.
+- Nothing of more than `MOST_PIXELS`, by its header, before memory is asked for.
 """
 
 from __future__ import annotations
 
 import io
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, ImageFile
 
-_MAGIC = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"BM", "bmp"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-)
-SUFFIXES = {
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".png": "png",
-    ".bmp": "bmp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
+MOST_PIXELS = 2**28 // 3  # a quarter of a GiB as RGB; 9,000 x 9,900, and 8K films have 33 million
+
+_MAGIC = {  # a GIF's with its screen: six letters alone are none
+    "jpeg": rb"\xff\xd8\xff",
+    "png": rb"\x89PNG\r\n\x1a\n",
+    "bmp": rb"BM",
+    "tiff": rb"II\*\0|MM\0\*|II\x2b\0|MM\0\x2b",
+    "gif": rb"GIF8[79]a.{7}",
+    "webp": rb"RIFF.{4}WEBP",
+    "avif": rb".{4}ftypavi[fs]",
+    "jpeg2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "heic": rb".{4}ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)",
 }
+_SNIFFER = re.compile(b"|".join(b"(?P<%b>%b)" % (k.encode(), m) for k, m in _MAGIC.items()), re.S)
+NO_PICTURE = "not a JPEG, PNG, BMP, TIFF, GIF, WebP, AVIF or JPEG 2000"
 _JPEG_QUALITY = 92
+_PILLOW = threading.Lock()  # its limits are global to the process
 
 
 class Unreadable(ValueError):
@@ -41,7 +54,7 @@ class Unreadable(ValueError):
 class Header(NamedTuple):
     """What an image says about itself before it is decoded."""
 
-    format: str  # jpeg, png, bmp, tiff
+    format: str  # a key of _MAGIC
     width: int
     height: int
     plain: bool  # stored RGB or grey, upright: any decoder gives the same picture
@@ -65,48 +78,62 @@ class Stored(NamedTuple):
 
 
 def sniff(content: bytes) -> str:
-    """The format of an encoded image from its first bytes."""
-    for magic, name in _MAGIC:
-        if content.startswith(magic):
-            return name
+    """The format of an encoded picture from its first bytes."""
+    if found := _SNIFFER.match(content):
+        return str(found.lastgroup)
     if not content.strip(b"\0"):
         raise Unreadable("empty file")
-    raise Unreadable("not a JPEG, PNG, BMP or TIFF")
+    raise Unreadable(NO_PICTURE)
 
 
 def probe(content: bytes) -> Header:
-    """Format and size from the header alone, a few microseconds for a JPEG or a PNG."""
+    """Format and size from the header alone, a few microseconds for a JPEG or a PNG.
+
+    Raises Unreadable for a picture of more than `MOST_PIXELS`.
+    """
     kind = sniff(content)
-    if kind == "jpeg" and b"Exif\0" not in content[:4096]:
-        try:
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        except ValueError:
-            raise Unreadable("broken header") from None
-        return Header(kind, int(width), int(height), colours in ("YCbCr", "Gray", "RGB"))
-    if kind == "png" and content[12:16] == b"IHDR" and len(content) >= 29:
+    if kind == "jpeg" and b"Exif\0" not in content:
+        width, height, colours = _jpeg_header(content)
+        return Header(kind, width, height, colours in ("YCbCr", "Gray", "RGB"))
+    head = content[: content.find(b"IDAT")]
+    if kind == "png" and content[12:16] == b"IHDR" and b"eXIf" not in head and len(content) >= 29:
         width, height = (int.from_bytes(content[k : k + 4], "big") for k in (16, 20))
-        return Header(kind, width, height, content[24] == 8 and content[25] in (0, 2))
-    return _probe_slowly(content, kind)
+        _bounded(width, height)
+        plain = content[24] == 8 and content[25] in (0, 2) and b"tRNS" not in head
+        return Header(kind, width, height, plain)
+    with _opened(content, kind, "broken header") as image:
+        plain = image.mode in ("RGB", "L") and not image.has_transparency_data
+        return Header(kind, *image.size, plain and _orientation(image) == 1)
 
 
-def _probe_slowly(content: bytes, kind: str) -> Header:
+def _jpeg_header(content: bytes) -> tuple[int, int, str]:
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            upright = image.getexif().get(0x0112, 1) == 1  # orientation
-            return Header(kind, *image.size, image.mode in ("RGB", "L") and upright)
-    except Exception:  # Pillow raises whatever a broken file makes it raise
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+    except ValueError:
         raise Unreadable("broken header") from None
+    _bounded(width, height)
+    return int(width), int(height), colours
 
 
-def decode(content: bytes, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _bounded(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise Unreadable(f"more than {MOST_PIXELS / 1e6:.0f} million pixels")
+
+
+def decode(
+    content: bytes, kind: str | None = None, *, upright: bool = False
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """The picture as uint8 (H, W, 3) RGB, and remarks for the column `quality`.
 
-    Pixels stay as stored: an EXIF orientation is not applied, since published boxes and landmarks
-    refer to the stored pixels. Raises Unreadable where any part of the picture is missing.
+    Pixels stay as stored, since published boxes and landmarks refer to the stored pixels; who knows
+    of none says `upright` and gets them turned as EXIF says the camera was held. Raises Unreadable
+    where any part of the picture is missing, or where it is larger than `MOST_PIXELS`.
     """
-    if kind == "jpeg":
-        return _decode_jpeg(content, "RGB")
-    return _decode_with_pillow(content), ()
+    kind = kind or sniff(content)
+    read = _decode_jpeg(content, "RGB") if kind == "jpeg" else _decode_with_pillow(content, kind)
+    if not upright:
+        return read
+    return turned(read[0], _orientation_of(content, kind)), read[1]
 
 
 def prove(content: bytes, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -118,7 +145,35 @@ def prove(content: bytes, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
     return _decode_jpeg(content, "GRAY") if kind == "jpeg" else decode(content, kind)
 
 
+def turned(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """(H, W, ...) as seen, of pixels that lie as one of EXIF's eight orientations says."""
+    if orientation >= 5:
+        picture = picture.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return np.ascontiguousarray(picture)
+
+
+def _orientation_of(content: bytes, kind: str) -> int:
+    """Of a picture that decodes; Pillow turns a TIFF by itself."""
+    if kind == "tiff" or (kind == "jpeg" and b"Exif\0" not in content):
+        return 1
+    with _opened(content, kind, "broken header") as image:
+        return _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(0x0112, 1)
+    except Exception:  # damage in what only describes the picture
+        return 1
+    return found if found in range(1, 9) else 1
+
+
 def _decode_jpeg(content: bytes, colours: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    _jpeg_header(content)
     try:
         return simplejpeg.decode_jpeg(content, colours, fastdct=False, fastupsample=False), ()
     except ValueError as error:
@@ -127,29 +182,72 @@ def _decode_jpeg(content: bytes, colours: str) -> tuple[np.ndarray, tuple[str, .
         raise Unreadable("truncated")
     if "Huffman" in message:
         raise Unreadable("does not decode")
-    return _decode_with_pillow(content), ("jpeg_warning",)  # stray bytes, CMYK
+    picture, remarks = _decode_with_pillow(content, "jpeg")
+    return picture, ("jpeg_warning", *remarks)  # stray bytes, CMYK
 
 
-def _decode_with_pillow(content: bytes) -> np.ndarray:
+def _decode_with_pillow(content: bytes, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    with _opened(content, kind, "does not decode") as image:
+        picture = np.asarray(_flattened(image))
+        several = kind != "jpeg" and _is_first_of_several(image)
+        return picture, ("first_of_several",) if several else ()
+
+
+@contextmanager
+def _opened(content: bytes, kind: str, otherwise: str) -> Iterator[Image.Image]:
+    """The opened picture; what goes wrong with it is Unreadable, `otherwise` if nobody knows why.
+
+    Whatever this process told Pillow of limits and cut files, here its defaults or our rules hold.
+    """
+    if kind == "heic":
+        raise Unreadable("HEIC, which is not read; save it as JPEG or PNG")
+    with _PILLOW:
+        told = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
+        try:
+            with Image.open(io.BytesIO(content), formats=[kind.upper()]) as image:
+                _bounded(*image.size)
+                tags = getattr(image, "tag_v2", {})
+                _bounded(tags.get(322, 1), tags.get(323, 1))  # a tile of a TIFF
+                yield image
+        except Unreadable:
+            raise
+        except Exception as error:  # Pillow raises whatever a broken file makes it raise
+            cut = "truncated" in str(error) or isinstance(error, EOFError)
+            cut = cut and otherwise != "broken header"
+            raise Unreadable("truncated" if cut else otherwise) from None
+        finally:
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = told
+
+
+def _is_first_of_several(image: Image.Image) -> bool:
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            return np.asarray(_flattened(image))
-    except Exception as error:  # Pillow raises whatever a broken file makes it raise
-        truncated = "truncated" in str(error) or isinstance(error, EOFError)
-        raise Unreadable("truncated" if truncated else "does not decode") from None
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # the second is damaged
+        return True
 
 
 def _flattened(image: Image.Image) -> Image.Image:
-    """RGB; what is transparent becomes black, 16-bit grey keeps its upper 8 bits."""
+    """RGB of 8 bits, on black."""
+    image.load()
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise Unreadable("floats or 32-bit integers, of which nothing says what is white")
     if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if "A" in image.mode or "transparency" in image.info:
+        return Image.fromarray(_upper_bits(image)).convert("RGB")
+    if image.has_transparency_data:
         picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture).convert(
-            "RGB"
-        )
+        black = Image.new("RGBA", picture.size, "black")
+        return Image.alpha_composite(black, picture).convert("RGB")
     return image.convert("RGB")
+
+
+def _upper_bits(image: Image.Image) -> np.ndarray:
+    """8 of the 9 to 16 bits of a grey picture."""
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    grey = (values >> (tags.get(258, (16,))[0] - 8)).astype(np.uint8)
+    if tags.get(262) == 0:  # white is zero
+        return 255 - grey
+    return np.where(values == image.info.get("transparency", -1), 0, grey).astype(np.uint8)
 
 
 def encode_jpeg(picture: np.ndarray) -> bytes:

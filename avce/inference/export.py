@@ -20,11 +20,13 @@ from torch import Tensor, nn
 
 from avce.config import Config
 from avce.durable import write_aside
-from avce.inference.predictor import CENTRE, Framing, framing_of
+from avce.inference.predictor import crop_of
 from avce.method.encoders import MEAN, STD
 from avce.method.models import AVModel
 from avce.training.checkpoint import as_safetensors
 from avce.training.run_folder import Which, load_run
+from pipelines.pixels import CROP
+from shards.crop import Crop
 
 Format = Literal["safetensors", "onnx"]
 TOLERANCE = 1e-4  # between torch and onnxruntime, of outputs in about [-1, 1]
@@ -47,7 +49,7 @@ def export(
     method, config, facts = load_run(run, which)
     folder = Path(to) if to else run / "export"
     folder.mkdir(parents=True, exist_ok=True)
-    described = description(config, framing_of(facts))
+    described = description(config, crop_of(facts))
     if format == "onnx":
         path = _write_onnx(folder / "model.onnx", method.model, config, described)
     else:
@@ -58,18 +60,18 @@ def export(
     return [path, card]
 
 
-def description(config: Config, framing: Framing) -> dict[str, Any]:
+def description(config: Config, crop: Crop) -> dict[str, Any]:
     """What a program must know to use the weights, as plain values."""
     return {
         "config": config.to_dict(),
-        "framing": framing._asdict(),
+        "framing": {"margin": crop.margin, "size": crop.size},
         "input": {
             "shape": ["batch", 3, config.image_size, config.image_size],
             "colours": "RGB",
             "range": [0, 1],
             "mean": MEAN,
             "std": STD,
-            "centre": CENTRE,
+            "centre": CROP,
         },
         "outputs": outputs_of(config),
     }
@@ -165,8 +167,8 @@ def model_card(
         digest=shards.get("digest", "not recorded"),
         scores=_score_lines(scores or _own_scores(facts, which)),
         size=config.image_size,
-        framing=framing_of(dict(facts)),
-        centre=CENTRE,
+        crop=crop_of(dict(facts)),
+        centre=CROP,
         mean=", ".join(map(str, MEAN)),
         std=", ".join(map(str, STD)),
         outputs=", ".join(outputs_of(config)),
@@ -227,8 +229,8 @@ people and situations expect less.
 ## Input
 
 - a float32 tensor `image` (batch, 3, {size}, {size}), any batch, colours in the order RGB
-- cropped around the face: a square with a margin of {framing.margin:.4f} of the box's longer side
-  on each of the four sides, resized to {framing.size} pixels, of which the middle {centre} is taken
+- cropped around the face: a square with a margin of {crop.margin:.4f} of the box's longer side
+  on each of the four sides, resized to {crop.size} pixels, of which the middle {centre} is taken
   and, where that is another size, resized to {size}
 - pixels divided by 255, less the mean ({mean}), divided by the deviation ({std})
 

@@ -18,18 +18,16 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from avce.config import Config
 from avce.method.build import build_method
-from avce.method.encoders import MEAN, STD
 from avce.scores.evaluate import device_of, evaluating
 from avce.training.checkpoint import read_safetensors
 from avce.training.run_folder import Which, load_run
-
-CENTRE = 224 / 256  # of the stored side: training sees crops of this share, evaluation the middle
+from pipelines import pixels
+from shards.crop import Crop, cut
 
 Box = tuple[float, float, float, float]
 Finder = Callable[[np.ndarray], np.ndarray]  # picture -> (n, 5): box and probability
@@ -44,18 +42,11 @@ class Face(NamedTuple):
     preds: np.ndarray  # (2,) valence and arousal, or (classes,) logits
 
 
-class Framing(NamedTuple):
-    """How the training's crops were cut, as `shards.Crop` says it."""
-
-    margin: float = 1 / 14  # around the box, as a share of its longer side
-    size: int = 256  # pixels
-
-
 class Predictor:
     """A trained model with the preprocessing it was trained with."""
 
-    def __init__(self, model: nn.Module, config: Config, framing: Framing | None = None) -> None:
-        self.model, self.config, self.framing = model, config, framing or Framing()
+    def __init__(self, model: nn.Module, config: Config, framing: Crop | None = None) -> None:
+        self.model, self.config, self.framing = model, config, framing or Crop()
 
     @classmethod
     def load(
@@ -68,12 +59,12 @@ class Predictor:
         run = Path(run)
         exported = run / "model.safetensors" if run.is_dir() else run
         if exported.suffix == ".safetensors" and exported.is_file():
-            model, config, framing = _exported(exported)
+            model, config, crop = _exported(exported)
         else:
             model, config, facts = load_run(run, which)
-            framing = framing_of(facts)
+            crop = crop_of(facts)
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model.to(chosen).eval(), config, framing)
+        return cls(model.to(chosen).eval(), config, crop)
 
     def __call__(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]] | Tensor, batch_size: int = 64
@@ -99,35 +90,47 @@ class Predictor:
     def prepare(
         self, picture: UInt8[np.ndarray, "h w 3"], box: Box | None = None
     ) -> UInt8[np.ndarray, "s s 3"]:
-        """The pixels that the network sees of a face; without a box, of the whole picture."""
+        """The pixels that the network sees of a face; without a box, of the whole picture.
+
+        What shards store of that box, before it is coded as JPEG. Raises Unreadable (a ValueError)
+        for a box without area or outside the picture.
+        """
         if box is not None:
-            picture = cut(picture, box, self.framing)
-        return central(picture, self.config.image_size)
+            picture = cut(picture, self.framing.upright(box), self.framing.size)
+        return pixels.central(picture, self.config.image_size)
 
     def encode(
-        self, pixels: UInt8[np.ndarray, "n s s 3"], batch_size: int = 64
+        self, faces: UInt8[np.ndarray, "n s s 3"], batch_size: int = 64
     ) -> Float32[np.ndarray, "n k"]:
         """Predictions of prepared pixels."""
-        return self._encode(torch.tensor(pixels).permute(0, 3, 1, 2), batch_size)
+        return self._encode(torch.tensor(faces).permute(0, 3, 1, 2), batch_size)
 
     def _encode(self, images: Tensor, batch_size: int) -> np.ndarray:
         predict = cast(Callable[[Tensor], Tensor], getattr(self.model, "predict", self.model))
         device = device_of(self.model)
         with evaluating(self.model), torch.inference_mode():
             parts = [
-                predict(normalised(part.to(device))).float().cpu()
+                predict(normalised(part).to(device)).float().cpu()
                 for part in images.split(batch_size)
             ]
         return torch.cat(parts).numpy()
 
 
-def framing_of(facts: dict[str, Any]) -> Framing:
-    """The crop of the shards a run was trained on, from its run.json; the default where unsaid."""
+def crop_of(facts: dict[str, Any]) -> Crop:
+    """How a run's shards were cut around a box, from its run.json; the default where unsaid."""
     crop = (facts.get("shards") or {}).get("crop") or {}
-    return Framing(**{name: crop[name] for name in Framing._fields if name in crop})
+    return Crop(**{name: crop[name] for name in ("margin", "size") if name in crop})
 
 
-def _exported(path: Path) -> tuple[nn.Module, Config, Framing]:
+def normalised(images: Tensor) -> Tensor:
+    """uint8 (n, 3, h, w) to floats by ImageNet's mean and deviation; floats stay."""
+    if images.is_floating_point():
+        return images
+    levels = images.permute(0, 2, 3, 1).cpu().numpy()
+    return torch.from_numpy(pixels.normalised(levels)).to(images.device)
+
+
+def _exported(path: Path) -> tuple[nn.Module, Config, Crop]:
     """A model from a file that `export` wrote."""
     weights = read_safetensors(path)
     try:
@@ -141,65 +144,4 @@ def _exported(path: Path) -> tuple[nn.Module, Config, Framing]:
     config = Config.from_dict(facts["config"])
     model = build_method(config, pretrained=False).model
     model.load_state_dict(weights)
-    return model, config, Framing(**facts["framing"])
-
-
-# ---------------------------------------------------------------------------------- pixels
-
-
-def cut(
-    picture: UInt8[np.ndarray, "h w 3"], box: Sequence[float], framing: Framing
-) -> UInt8[np.ndarray, "s s 3"]:
-    """The square around a box, `margin` wider, resized as `shards.crop` does; black outside."""
-    left, top, right, bottom = box
-    side = max(right - left, bottom - top) * (1 + 2 * framing.margin)
-    x0, y0 = (left + right - side) / 2, (top + bottom - side) / 2
-    image = Image.fromarray(picture)
-    x, y = int(np.floor(x0)), int(np.floor(y0))
-    canvas = image.crop((x, y, int(np.ceil(x0 + side)), int(np.ceil(y0 + side))))
-    region = (x0 - x, y0 - y, min(x0 - x + side, canvas.width), min(y0 - y + side, canvas.height))
-    return np.asarray(
-        canvas.resize((framing.size, framing.size), Image.Resampling.BILINEAR, box=region)
-    )
-
-
-def central(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """The middle of a stored picture as evaluation sees it, `size` x `size` (pipelines/decode.py).
-
-    A picture of that size is untouched, of another square one the middle 7/8 are taken; of any
-    other the shorter side becomes size * 8/7 first.
-    """
-    height, width = picture.shape[:2]
-    if height != width:
-        scale = round(size / CENTRE) / min(height, width)
-        wanted = (max(size, round(width * scale)), max(size, round(height * scale)))
-        return _middle(_resized(picture, wanted), size)
-    side = size if width == size else round(width * CENTRE)
-    middle = _middle(picture, size if abs(side - size) <= 1 <= width - size else side)
-    return middle if middle.shape[0] == size else _resized(middle, (size, size))
-
-
-def _middle(picture: np.ndarray, side: int) -> np.ndarray:
-    top, left = ((room - side + 1) // 2 for room in picture.shape[:2])
-    return picture[top : top + side, left : left + side]
-
-
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
-
-
-def normalised(images: Tensor) -> Tensor:
-    """uint8 (n, 3, h, w) to floats by ImageNet's mean and deviation; floats stay."""
-    if images.is_floating_point():
-        return images
-    mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return (images.float() / 255 - mean) / std
-
-
-# ---------------------------------------------------------------------------------- sources
-
-
-# ---------------------------------------------------------------------------------- the stream
-
-
-# ---------------------------------------------------------------------------------- results
+    return model, config, Crop(**facts["framing"])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import glob
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from avce.inference.video import VIDEOS, Frame, Skipped, camera_frames, video_frames
+from shards.image import NO_PICTURE, Unreadable, decode
 
+_WORDS = {
+    NO_PICTURE: "not an image",
+    **dict.fromkeys(("truncated", "does not decode", "broken header"), "image cut off or damaged"),
+}
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -67,12 +68,10 @@ def encoded_frames(images: Iterable[tuple[str, bytes]], skipped: Skipped) -> Ite
     """Frames of (name, encoded image), upright as their camera was held."""
     for name, content in images:
         try:
-            with Image.open(io.BytesIO(content)) as image:
-                upright = ImageOps.exif_transpose(image)
-                picture = np.asarray(upright.convert("RGB"))
-        except UnidentifiedImageError:
-            skipped.add("not an image", name)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            skipped.add("image cut off or damaged", name)
+            picture, remarks = decode(content, upright=True)
+        except Unreadable as error:
+            skipped.add(_WORDS.get(error.reason, error.reason), name)
         else:
+            if "first_of_several" in remarks:
+                skipped.add("only the first picture of several is read", name)
             yield Frame(picture, name)

@@ -14,6 +14,7 @@ from avce.inference.predictor import Face, Finder, Predictor
 from avce.inference.sinks import Sink
 from avce.inference.tracks import Tracker
 from avce.inference.video import Frame, Skipped
+from shards.image import Unreadable
 
 _HELD = 128 << 20  # bytes of pictures waiting for their batch
 
@@ -67,11 +68,11 @@ def _batched(
     for frame in frames:
         if frame.source != source:
             source, tracker = frame.source, Tracker()
-        boxes = _boxes(frame, find, skipped)
+        boxes, pixels = _cut(predictor, frame, _boxes(frame, find, skipped), skipped)
         batch.frames.append(frame)
         batch.boxes.append(boxes)
         batch.tracks.append(_tracks(frame, boxes, tracker))
-        batch.pixels.extend(_pixels(predictor, frame.picture, box) for box in boxes)
+        batch.pixels.extend(pixels)
         held += frame.picture.nbytes
         if len(batch.pixels) >= batch_size or held >= _HELD:
             yield batch
@@ -98,9 +99,20 @@ def _tracks(frame: Frame, boxes: np.ndarray, tracker: Tracker) -> list[int | Non
     return list(tracker(boxes[:, :4].astype(np.float64)))
 
 
-def _pixels(predictor: Predictor, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
-    left, top, right, bottom = box[:4].tolist()
-    return predictor.prepare(picture, None if np.isnan(left) else (left, top, right, bottom))
+def _cut(
+    predictor: Predictor, frame: Frame, boxes: np.ndarray, skipped: Skipped
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The boxes that can be cut, and their pixels."""
+    kept, pixels = np.ones(len(boxes), bool), []
+    for i, box in enumerate(boxes):
+        left, top, right, bottom = box[:4].tolist()
+        where = None if np.isnan(left) else (left, top, right, bottom)
+        try:
+            pixels.append(predictor.prepare(frame.picture, where))
+        except Unreadable as error:
+            kept[i] = False
+            skipped.add(error.reason, frame.place)
+    return boxes[kept], pixels
 
 
 def ahead(items: Iterable[Any], depth: int = 2) -> Iterator[Any]:

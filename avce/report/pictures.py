@@ -19,10 +19,11 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from avce.inference.predictor import MEAN, STD, Face, Finder, Predictor, normalised
+from avce.inference.predictor import Face, Finder, Predictor, normalised
 from avce.inference.stream import predict_stream
 from avce.inference.video import Frame
 from avce.method.base import Method
+from avce.method.encoders import MEAN, STD
 from avce.report import embedding, figures, maps
 from avce.report.samples import Thumbnail, thumbnail_of
 from avce.scores.evaluate import Progress, device_of, predictions

@@ -452,7 +452,7 @@ class _Loader:
             raise Unreadable("missing file") from None
         if find:
             kind = sniff(content)
-            picture, quality = decode(content, kind)
+            picture, quality = decode(content, kind, upright=True)  # no published place to keep
             return store_found(picture, place, crop, kind, quality)
         return store_image(content, affine, crop.size, check=self.job.check)
 

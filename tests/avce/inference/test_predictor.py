@@ -20,7 +20,7 @@ from PIL import Image
 from avce import RECIPES, build_method
 from avce.config import with_settings
 from avce.inference.overlay import Overlay
-from avce.inference.predictor import Framing, Predictor, central, cut
+from avce.inference.predictor import Predictor
 from avce.inference.sinks import ArrowSink, CsvSink, FilmSink, sink_for
 from avce.inference.sources import encoded_frames, frames_of
 from avce.inference.stream import ahead, predict_stream, predict_to
@@ -28,8 +28,10 @@ from avce.inference.video import Film, Frame, Skipped
 from avce.scores.evaluate import predictions
 from avce.training.checkpoint import as_safetensors
 from pipelines import batches
+from pipelines.pixels import central
 from shards import Crop, LabelIndex, Sample, write_shards
 from shards import crop as shards_crop
+from shards.image import Unreadable
 
 SIZE = 64
 CONFIG = with_settings(RECIPES["demo"], [f"image_size={SIZE}"])
@@ -109,24 +111,35 @@ def test_it_sees_what_evaluation_sees(predictor, tmp_path, stored):
     np.testing.assert_allclose(mine, said.preds.numpy(), atol=1e-5 if stored < 96 else 0.02)
 
 
-@pytest.mark.parametrize("box", [(20.0, 30.0, 70.5, 88.0), (-10.0, 5.0, 60.0, 50.0)])
-def test_faces_are_cut_as_shards_cut_them(box):
-    source = picture(0, 100, 120)
-    crop = Crop(margin=0.1, size=80)
-    affine = crop.upright(box)
-    mine = cut(source, box, Framing(0.1, 80)).astype(int)
-    assert np.abs(mine - shards_crop.cut(source, affine, 80)).max() <= 1
+def test_faces_are_cut_as_shards_cut_them(predictor):
+    """2,000 boxes, margins and sizes, beyond the border and of a pixel: the very same array."""
+    rng, source = np.random.default_rng(0), picture(0, 100, 120)
+    for _ in range(2000):
+        crop = Crop(margin=rng.uniform(-0.4, 2), size=int(rng.integers(16, 97)))
+        at, sides = rng.uniform(-40, 110, 2), rng.choice([0.7, 3.0, 90.0]) * rng.uniform(0.4, 1, 2)
+        box = (*at.tolist(), *(at + sides).tolist())
+        taken = Predictor(predictor.model, predictor.config, crop)
+        try:
+            trained = shards_crop.cut(source, crop.upright(box), crop.size)
+        except Unreadable:
+            with pytest.raises(Unreadable):
+                taken.prepare(source, box)
+            continue
+        np.testing.assert_array_equal(taken.prepare(source, box), central(trained, SIZE))
 
 
-def test_the_middle_of_a_picture_that_is_not_square_keeps_its_shape():
-    assert central(picture(0, 50, 200), SIZE).shape == (SIZE, SIZE, 3)
-    assert central(picture(0, 300, 70), SIZE).shape == (SIZE, SIZE, 3)
-    same = picture(0, SIZE, SIZE)
-    assert central(same, SIZE) is not None and (central(same, SIZE) == same).all()
+def test_a_box_without_a_face_costs_that_box_only(predictor):
+    boxes = np.float32([[500, 500, 600, 600, 1], [10, 10, 60, 60, 1]])
+    skipped = Skipped()
+    ((_, faces),) = predict_stream(
+        predictor, [Frame(picture(), "a.png")], find=lambda _: boxes, skipped=skipped
+    )
+    assert len(faces) == 1 and faces[0].box == (10, 10, 60, 60)
+    assert skipped.lines() == ["face outside the image: 1, such as a.png"]
 
 
 def test_the_crop_comes_from_the_run(predictor):
-    assert predictor.framing == Framing(0.1, 80)
+    assert predictor.framing == Crop(margin=0.1, size=80)
 
 
 # -------------------------------------------------------------------------- the predictor
