@@ -6,8 +6,6 @@ and LaTeX. A run belongs to a row when it lies at `ROOT/tableN/ROW/seedS`.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import statistics
 from collections.abc import Sequence
@@ -16,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from avce.paper.published import TABLES, Row, Table
+from avce.scores import sheet
+from avce.scores.metrics import AXES, TITLES
 from avce.scores.scoreboard import Published
 
 
@@ -153,7 +153,7 @@ def _scores(folder: Path) -> dict[str, Any] | None:
 def _values(scores: dict[str, Any], metric: str) -> tuple[float | None, ...]:
     if metric == "accuracy":
         return (scores["accuracy"],)
-    return tuple(scores[axis][metric] for axis in ("valence", "arousal"))
+    return tuple(scores[axis][metric] for axis in AXES)
 
 
 # What decides which method a run trained; budgets and loops may differ.
@@ -173,9 +173,6 @@ def _check_recipe(folder: Path, row: Row) -> None:
             )
 
 
-_HEADS = {"rmse": "RMSE", "pcc": "PCC", "ccc": "CCC", "accuracy": "accuracy"}
-
-
 def _columns(table: Table) -> list[tuple[str, int]]:
     """(metric, axis) of each number column."""
     axes = 1 if table.metrics == ("accuracy",) else 2
@@ -183,33 +180,21 @@ def _columns(table: Table) -> list[tuple[str, int]]:
 
 
 def _head(table: Table, metric: str, axis: int) -> str:
-    return _HEADS[metric] + ("" if table.metrics == ("accuracy",) else f" {'VA'[axis]}")
-
-
-def _published(row: Row, metric: str, axis: int) -> float | None:
-    value = row.published.get(metric)
-    return value[axis] if isinstance(value, tuple) else value
-
-
-def _cell(values: tuple[float, ...] | None, axis: int) -> float | None:
-    return None if values is None else values[axis]
+    return TITLES[metric] + ("" if table.metrics == ("accuracy",) else f" {'VA'[axis]}")
 
 
 def as_text(table: Table, rows: Sequence[Filled], root: Path = Path("runs")) -> str:
     """For a terminal: published, ours (mean ± deviation), seeds; then each row's command."""
     lines = [["method", "backbone", *(_head(table, m, a) for m, a in _columns(table)), "seeds"]]
     for filled in rows:
-        lines.append([filled.row.method, filled.row.backbone, *_pairs(table, filled),
-                      str(len(filled.seeds) or "")])  # fmt: skip
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+        cells = [_beside(*_numbers(filled, *column)) for column in _columns(table)]
+        seeds = str(len(filled.seeds) or "")
+        lines.append([filled.row.method, filled.row.backbone, *cells, seeds])
     commands = [f"{f.row.name}: {c}" for f in rows if (c := command(table, f.row, root=root))]
     title = f"Table {table.number}. {table.title}: published | ours"
     notes = [table.note] if table.note else []
-    return "\n".join([title, *text, *notes, *_left_out(rows), "", *commands])
+    text = sheet.as_text(lines, left=2).rstrip("\n")
+    return "\n".join([title, text, *notes, *_left_out(rows), "", *commands])
 
 
 def _left_out(rows: Sequence[Filled]) -> list[str]:
@@ -222,77 +207,53 @@ def _left_out(rows: Sequence[Filled]) -> list[str]:
     ]
 
 
-def _pairs(table: Table, filled: Filled) -> list[str]:
-    cells = []
-    for metric, axis in _columns(table):
-        published = _published(filled.row, metric, axis)
-        mean, spread = _cell(filled.mean(metric), axis), _cell(filled.deviation(metric), axis)
-        left = "-" if published is None else f"{published:.3f}"
-        right = "-" if mean is None else f"{mean:.3f}"
-        cells.append(f"{left} | {right}" + ("" if spread is None else f"±{spread:.3f}"))
-    return cells
+def _numbers(filled: Filled, metric: str, axis: int) -> tuple[float | None, ...]:
+    """Published, our mean, our deviation."""
+    printed = filled.row.published.get(metric)
+    published = printed[axis] if isinstance(printed, tuple) else printed
+    ours = (filled.mean(metric), filled.deviation(metric))
+    return (published, *(None if values is None else values[axis] for values in ours))
+
+
+def _beside(published: float | None, mean: float | None, spread: float | None) -> str:
+    give_or_take = "" if spread is None else f"±{spread:.3f}"
+    return f"{sheet.number(published)} | {sheet.number(mean)}{give_or_take}"
 
 
 def as_csv(table: Table, rows: Sequence[Filled]) -> str:
     """One line a row and metric column: published, mean, deviation, number of seeds."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(
-        ["table", "row", "method", "backbone", "recipe", "metric", "axis", "published", "mean",
-         "deviation", "seeds"]
-    )  # fmt: skip
+    head = "table,row,method,backbone,recipe,metric,axis,published,mean,deviation,seeds"
+    lines: list[list[Any]] = [head.split(",")]
     for filled in rows:
+        row = filled.row
         for metric, axis in _columns(table):
-            row = filled.row
-            named = "" if metric == "accuracy" else ("valence", "arousal")[axis]
-            numbers = (
-                _published(row, metric, axis),
-                _cell(filled.mean(metric), axis),
-                _cell(filled.deviation(metric), axis),
-            )
-            writer.writerow(
-                [table.number, row.name, row.method, row.backbone, row.recipe or "", metric, named,
-                 *("" if n is None else f"{n:.6g}" for n in numbers), len(filled.seeds)]
-            )  # fmt: skip
-    return sink.getvalue()
+            named = "" if metric == "accuracy" else AXES[axis]
+            numbers = [
+                n if n is None else float(f"{n:.6g}") for n in _numbers(filled, metric, axis)
+            ]
+            about = [table.number, row.name, row.method, row.backbone, row.recipe, metric, named]
+            lines.append([*about, *numbers, len(filled.seeds)])
+    return sheet.as_csv(lines)
 
 
 def as_latex(table: Table, rows: Sequence[Filled]) -> str:
     """A booktabs table: the published number, and ours below it where runs exist."""
-    columns = _columns(table)
-    heads = " & ".join(_head(table, metric, axis) for metric, axis in columns)
-    body = []
+    columns, body = _columns(table), []
     for filled in rows:
-        published = [_published(filled.row, m, a) for m, a in columns]
-        cells = ["--" if n is None else f"{n:.3f}" for n in published]
-        body.append(
-            f"{_tex(filled.row.method)} & {_tex(filled.row.backbone)} & {' & '.join(cells)}"
-        )
+        found = [_numbers(filled, *column) for column in columns]
+        published = [sheet.number(published) for published, _, _ in found]
+        body.append([filled.row.method, filled.row.backbone, *published])
         if filled.seeds:
-            ours = [_tex_mean(filled, metric, axis) for metric, axis in columns]
-            body.append(f"\\quad ours, {len(filled.seeds)} seeds & & {' & '.join(ours)}")
-    return "\n".join(
-        [
-            f"% Table {table.number}: {table.title}",
-            *(f"% {note}" for note in _left_out(rows)),
-            f"\\begin{{tabular}}{{ll{'c' * len(columns)}}}",
-            "\\toprule",
-            f"Method & Backbone & {heads} \\\\",
-            "\\midrule",
-            *(f"{line} \\\\" for line in body),
-            "\\bottomrule",
-            "\\end{tabular}",
-        ]
-    )
+            name = sheet.Tex(rf"\quad ours, {len(filled.seeds)} seeds")
+            body.append([name, "", *(_tex_mean(mean, spread) for _, mean, spread in found)])
+    head = ["Method", "Backbone", *(_head(table, *column) for column in columns)]
+    title = f"Table {table.number}: {table.title}"
+    return sheet.as_latex(head, [body], left=2, notes=[title, *_left_out(rows)])
 
 
-def _tex(text: str) -> str:
-    return text.replace("_", "\\_").replace("&", "\\&")
-
-
-def _tex_mean(filled: Filled, metric: str, axis: int) -> str:
-    mean, spread = _cell(filled.mean(metric), axis), _cell(filled.deviation(metric), axis)
-    return f"${mean:.3f}" + ("$" if spread is None else f" \\pm {spread:.3f}$")
+def _tex_mean(mean: float | None, spread: float | None) -> sheet.Tex:
+    give_or_take = "" if spread is None else rf" \pm {spread:.3f}"
+    return sheet.Tex(f"${sheet.number(mean)}{give_or_take}$")
 
 
 def published_on(dataset: str) -> list[Published]:

@@ -28,7 +28,7 @@ from avce.report.samples import Shelf, Thumbnail, shelf_of, store_of
 from avce.scores.intervals import CONVENTIONS, Difference, Evaluation, assess, by_group, compare
 from avce.scores.metrics import ClassScores, Scores
 from avce.scores.predictions import aligned, in_order, is_classes, pair_of, videos_of
-from avce.scores.scoreboard import Board, Cell, Published, Row, Setting, board
+from avce.scores.scoreboard import Board, Cell, Published, Setting, board, counted
 from avce.training.journal import flat_numbers
 
 
@@ -203,12 +203,8 @@ def _scores(
 
 
 def _board(drawn: Board) -> Html:
-    rows = [[row.name, _counted(row), *map(_cell, row.cells)] for row in drawn.rows]
+    rows = [[row.name, counted(row), *map(_cell, row.cells)] for row in drawn.rows]
     return grid(["run", "n", *drawn.columns], rows)
-
-
-def _counted(row: Row) -> str:
-    return "published" if row.published else f"{row.n:,}"
 
 
 def _cell(cell: Cell) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
 
+from avce.scores import sheet
 from avce.scores.intervals import (
     Evaluation,
     GroupScores,
@@ -72,7 +73,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class Line:
     """One line of the board."""
 
     name: str
@@ -86,7 +87,7 @@ class Board:
     """Names of columns and lines of cells; what the four formats print."""
 
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Line, ...]
     notes: tuple[str, ...]
 
 
@@ -121,37 +122,36 @@ def _title(metric: str, k: int | None) -> str:
     return TITLES[metric] if k is None else f"{TITLES[metric]} {'VA'[k]}"
 
 
-def _row(evaluation: Evaluation, columns: Sequence[tuple[str, int | None]]) -> Row:
+def _row(evaluation: Evaluation, columns: Sequence[tuple[str, int | None]]) -> Line:
     cells = []
     for metric, k in columns:
         intervals = evaluation.intervals.get(metric)
         interval = intervals[k or 0] if intervals else None
         cells.append(Cell(_defined(evaluation.value(metric, k or 0)), interval))
-    return Row(evaluation.name, evaluation.scores.n, tuple(cells))
+    return Line(evaluation.name, evaluation.scores.n, tuple(cells))
 
 
 def _defined(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _printed(row: Published, columns: Sequence[tuple[str, int | None]]) -> Row:
+def _printed(row: Published, columns: Sequence[tuple[str, int | None]]) -> Line:
     cells = []
     for metric, k in columns:
         values = row.values.get(metric, ())
         cells.append(Cell(values[k or 0] if len(values) > (k or 0) else None))
     name = f"{row.method} ({row.backbone})" if row.backbone else row.method
-    return Row(name, None, tuple(cells), published=True)
+    return Line(name, None, tuple(cells), published=True)
 
 
-def _marked(row: Row, rows: Sequence[Row], columns: Sequence[tuple[str, int | None]]) -> Row:
+def _marked(row: Line, rows: Sequence[Line], columns: Sequence[tuple[str, int | None]]) -> Line:
     cells = []
     for j, (metric, _) in enumerate(columns):
-        values = [r.cells[j].value for r in rows]
-        known = [v for v in values if v is not None]
+        known = [value for r in rows if (value := r.cells[j].value) is not None]
         pick = min if metric in LOWER_IS_BETTER else max
-        cell = row.cells[j]
-        cells.append(Cell(cell.value, cell.interval, bool(known) and cell.value == pick(known)))
-    return Row(row.name, row.n, tuple(cells))
+        best = bool(known) and row.cells[j].value == pick(known)
+        cells.append(replace(row.cells[j], best=best))
+    return replace(row, cells=tuple(cells))
 
 
 def _prefixed(evaluation: Evaluation) -> list[str]:
@@ -202,10 +202,10 @@ def with_groups(drawn: Board, groups: Groups) -> Board:
     return Board(drawn.columns, tuple(rows), tuple(notes))
 
 
-def _group_row(column: str, group: GroupScores) -> Row:
+def _group_row(column: str, group: GroupScores) -> Line:
     cells = tuple(Cell(_defined(v)) for values in group.scores.values() for v in values)
     noun = "fold" if column == "part" else column.removesuffix("_id")
-    return Row(f"{noun} {group.name}", group.n, cells)
+    return Line(f"{noun} {group.name}", group.n, cells)
 
 
 def _spread(members: Sequence[GroupScores]) -> str:
@@ -224,8 +224,7 @@ def confusions(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
         words = [*names[: len(counts)], *map(str, range(len(names), len(counts)))]
         lines = [[f"{evaluation.name}: labelled, called", *words]]
         lines += [[w, *map(str, row)] for w, row in zip(words, counts, strict=True)]
-        widths = [max(len(line[j]) for line in lines) for j in range(len(lines[0]))]
-        pages.append("\n".join("  ".join(_aligned(line, widths)) for line in lines) + "\n")
+        pages.append(sheet.as_text(lines))
     return "\n".join(pages)
 
 
@@ -233,36 +232,25 @@ def confusions(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
 
 
 def as_text(drawn: Board) -> str:
-    """Aligned columns, intervals in a second line, notes below."""
+    """Aligned columns, half the width of each interval in a second line, notes below."""
     lines = [["run", "n", *drawn.columns]]
     for row in drawn.rows:
-        lines.append(
-            [row.name, _count(row), *(_value(c) + ("*" if c.best else "") for c in row.cells)]
-        )
+        values = [sheet.number(cell.value) + "*" * cell.best for cell in row.cells]
+        lines.append([row.name, counted(row), *values])
         if any(cell.interval for cell in row.cells):
-            lines.append(["", "", *(_between(cell) for cell in row.cells)])
-    widths = [max(len(line[j]) for line in lines) for j in range(len(lines[0]))]
-    printed = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
-    return "\n".join([*printed, *(f"note: {note}" for note in drawn.notes)]) + "\n"
+            lines.append(["", "", *(_give_or_take(cell.interval) for cell in row.cells)])
+    return sheet.as_text(lines) + "".join(
+        f"note: {sheet.printable(note)}\n" for note in drawn.notes
+    )
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        line[0].ljust(widths[0]),
-        *(t.rjust(w) for t, w in zip(line[1:], widths[1:], strict=True)),
-    ]
+def counted(line: Line) -> str:
+    """How many samples were scored; of a printed line, that it is one."""
+    return "published" if line.published else f"{line.n:,}"
 
 
-def _count(row: Row) -> str:
-    return "published" if row.published else f"{row.n:,}"
-
-
-def _value(cell: Cell) -> str:
-    return "-" if cell.value is None else f"{cell.value:.3f}"
-
-
-def _between(cell: Cell) -> str:
-    return f"[{cell.interval.low:.3f}, {cell.interval.high:.3f}]" if cell.interval else ""
+def _give_or_take(interval: Interval | None) -> str:
+    return f"\u00b1{(interval.high - interval.low) / 2:.3f}" if interval else ""
 
 
 def as_dict(
@@ -288,44 +276,25 @@ def _plain(group: GroupScores) -> dict[str, Any]:
 
 def as_csv(drawn: Board) -> str:
     """One line a run; each score followed by the ends of its interval."""
-    text = io.StringIO()
-    sheet = csv.writer(text, lineterminator="\n")
     ends = [f"{column}{end}" for column in drawn.columns for end in ("", " low", " high")]
-    sheet.writerow(["run", "n", "published", *ends])
+    lines: list[list[Any]] = [["run", "n", "published", *ends]]
     for row in drawn.rows:
         numbers = [x for cell in row.cells for x in (cell.value, *(cell.interval or (None, None)))]
-        sheet.writerow([row.name, row.n, int(row.published), *numbers])
-    return text.getvalue()
+        lines.append([row.name, row.n, int(row.published), *numbers])
+    return sheet.as_csv(lines)
 
 
 def as_latex(drawn: Board) -> str:
     """Lines of a tabular with booktabs: best of our runs bold, intervals small below."""
-    head = " & ".join(["Method", *drawn.columns])
-    lines = [r"\begin{tabular}{l" + "c" * len(drawn.columns) + "}", r"\toprule", rf"{head} \\"]
-    for before, row in zip([None, *drawn.rows], drawn.rows, strict=False):
-        if before is None or before.published != row.published:
-            lines.append(r"\midrule")
-        lines.append(" & ".join([_escaped(row.name), *map(_latex_cell, row.cells)]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*lines, *(f"% {note}" for note in drawn.notes)]) + "\n"
+    lines = [(row.published, [row.name, *map(_latex_cell, row.cells)]) for row in drawn.rows]
+    groups = [[line for _, line in group] for _, group in groupby(lines, itemgetter(0))]
+    return sheet.as_latex(["Method", *drawn.columns], groups, notes=drawn.notes)
 
 
-def _latex_cell(cell: Cell) -> str:
-    value = rf"\textbf{{{_value(cell)}}}" if cell.best else _value(cell)
-    if not cell.interval:
-        return value
-    return rf"\shortstack{{{value}\\{{\tiny {_between(cell)}}}}}"
-
-
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        **{mark: rf"\{mark}" for mark in "&%$#_{}"},
-    }
-)
-
-
-def _escaped(text: str) -> str:
-    return text.translate(_LATEX)
+def _latex_cell(cell: Cell) -> sheet.Tex:
+    value = sheet.number(cell.value)
+    value = rf"\textbf{{{value}}}" if cell.best else value
+    if cell.interval:
+        low, high = map(sheet.number, cell.interval)
+        value = rf"\shortstack{{{value}\\{{\tiny [{low}, {high}]}}}}"
+    return sheet.Tex(value)

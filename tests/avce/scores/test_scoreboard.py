@@ -46,6 +46,13 @@ def test_text_marks_the_best_and_says_what_is_not_comparable(evaluations):
     assert len({len(line) for line in text.splitlines()[:2]}) <= 2
 
 
+def test_a_board_fits_a_terminal(evaluations):
+    text = as_text(board(evaluations, [PRINTED]))
+    bounds = evaluations[0].intervals["ccc"][0]
+    assert bounds is not None and f"±{(bounds.high - bounds.low) / 2:.3f}" in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith("note:")) <= 80
+
+
 def test_json_and_csv_are_unrounded(evaluations):
     drawn = board(evaluations, [PRINTED])
     runs = json.loads(json.dumps(as_dict(evaluations, drawn)))["runs"]
