@@ -197,6 +197,23 @@ class LabelIndex:
             keep &= self._satisfies(filter)
         return Selection(self, np.flatnonzero(keep))
 
+    @property
+    def held_out(self) -> str:
+        """The split that scores a model: val, or test where the owner gives no val (RAF-DB)."""
+        return "test" if "test" in self.splits and "val" not in self.splits else "val"
+
+    def part(self, split: str, fold: int | None = None, **conditions: Any) -> Selection:
+        """Rows of a split; with a fold, that one stands for what is held out, the others for train.
+
+        Further conditions are those of `where`.
+        """
+        if fold is None:
+            return self.where(split=split, **conditions)
+        if split != "train":
+            return self.where(fold=fold, **conditions)
+        others = set(pc.unique(self.table["fold"]).to_pylist()) - {fold, None}
+        return self.where(fold=others, **conditions)
+
     def read(self, row: int) -> bytes:
         """The stored image of `row`, straight from its tar."""
         place = self.table.slice(row, 1)

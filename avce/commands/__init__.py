@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
+from typing import Annotated
 
 import typer
-from rich.markup import escape
+from typer.exceptions import TyperException
+from typer.rich_utils import rich_format_error
 
 from avce.commands import data, paper, score, train, use
-from avce.commands.terminal import tell
+from avce.commands.terminal import plain, sentence_of, tell
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Train and evaluate models that read valence and arousal from faces.",
     epilog="Begin with: python cli.py cartoon affectnet; then shard, train, eval. "
     "--debug anywhere shows the traceback of an error.",
@@ -22,14 +27,70 @@ for group in (data, train, score, use, paper):
     app.add_typer(group.app)
 
 
+def _versions(wanted: bool) -> bool:
+    if wanted:
+        for package in ("avce", "torch"):
+            try:
+                print(package, version(package))
+            except PackageNotFoundError:
+                print(package, "not installed" if package == "torch" else "from its source tree")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _before(
+    shown: Annotated[
+        bool,
+        typer.Option("--version", callback=_versions, is_eager=True, help="Of AVCE and PyTorch."),
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
-    """Run a command; an error of the user's is one sentence, not a traceback."""
+    """Run a command: 0 when it is done, 1 when it failed, 2 when it was typed wrongly.
+
+    An error of the user's is one sentence, not a traceback; a bug says that it is one.
+    """
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an ascii terminal is no reason to fail
     try:
-        app()
-    except (ValueError, OSError) as error:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
         if debug:
             raise
-        tell(f"[red]error:[/] {escape(str(error))}")
-        sys.exit(1)
+        code = _told(error)
+    if code == 130:
+        tell("interrupted")
+    sys.exit(code or 0)
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong; the exit code."""
+    if isinstance(error, TyperException):
+        error.message = plain(error.message)  # type: ignore[attr-defined]
+        rich_format_error(error)  # type: ignore[arg-type]
+        return error.exit_code  # type: ignore[attr-defined]
+    if isinstance(error, ValueError | OSError):
+        tell(f"error: {sentence_of(error)}", style="red")
+    elif isinstance(error, ImportError):
+        tell(f"error: {error}; install what is missing: just setup", style="red")
+    else:
+        last = error.__traceback__
+        while last and last.tb_next:
+            last = last.tb_next
+        place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last else "nowhere"
+        tell(
+            f"bug: {type(error).__name__} at {place}: {error}; it is AVCE's fault, so please "
+            "report it with what the same command prints with --debug",
+            style="red",
+        )
+    return 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from avce.commands.options import Which
+from avce.commands.options import RUNS, Choice, Learning, Which, output, read_in
 from avce.commands.terminal import bar, tell
 
 if TYPE_CHECKING:
@@ -24,42 +24,35 @@ if TYPE_CHECKING:
     from pipelines import Batches
     from shards import LabelIndex, Selection
 
-SHARDS, RUNS = Path("data/shards"), Path("runs")
-
 
 @dataclass(frozen=True)
-class Choice:
-    """Which samples a command is about, and which weights speak of them."""
-
-    shards: list[Path] | None = None
-    split: str | None = None  # of these shards, the one that is held out
-    fold: int | None = None
-    where: str | None = None
-    which: Which = "best"
-
-
-@dataclass(frozen=True)
-class Seen:
+class Evaluated:
     """What a run said about a selection, where both come from, and the run itself."""
 
     run: Path
     table: Any  # a pyarrow table
     facts: dict[str, Any]
-    index: LabelIndex
+    part: Selection
     split: str
     method: Method
     config: Config
 
+    @property
+    def index(self) -> LabelIndex:
+        """Of the shards."""
+        return self.part.index
+
     def setting(self, choice: Choice, convention: str = "ours", flip: bool = False) -> Setting:
-        """What decides whether printed numbers are comparable."""
+        """What decides whether printed numbers are comparable: to none, over several data sets."""
         from avce.scores.scoreboard import Setting
 
+        cards = (self.index.metadata_of_folder(n) for n in range(len(self.index.folders)))
         return Setting(
-            self.index.table["dataset"][0].as_py(),
+            ", ".join(sorted(self.part.arrow("dataset").unique().to_pylist())),
             self.split,
             convention=convention,
             flip=flip,
-            stand_in=bool(self.index.metadata.get("stand_in")),
+            stand_in=any(card.get("stand_in") for card in cards),
             subset=choice.where is not None,
         )
 
@@ -82,25 +75,53 @@ class Seen:
         return read_log(path) if path.is_file() else []
 
 
-def look(run: Path | None, choice: Choice, flip: bool = False) -> Seen:
+def chosen_runs(runs: list[Path] | None, choice: Choice, to: Path | None = None) -> list[Path]:
+    """The runs a command is about, or the latest; what can be refused at once is.
+
+    Raises FileNotFoundError or ValueError: no run, no weights, no shards, or an output `to` in the
+    place of any of them.
+    """
+    from avce.training.run_folder import read_facts
+    from shards.index import LABELS
+
+    found = runs or [latest()]
+    for run in found:
+        known = read_facts(run)
+        if not (run / f"{choice.which}.safetensors").is_file():
+            raise FileNotFoundError(
+                f"{run}/{choice.which}.safetensors does not exist: nothing is saved yet; train on "
+                "(--resume), or choose another run"
+            )
+        folders = choice.shards or [Path(p) for p in known["shards"]["folders"]]
+        for folder in folders:
+            if not (folder / LABELS).is_file():
+                raise FileNotFoundError(
+                    f"{folder / LABELS} does not exist; write the shards (`python cli.py shard "
+                    "NAME`), or name others by --shards"
+                )
+        if to:
+            output(to, read_in([run, *folders]))
+    return found
+
+
+def predict_split(run: Path, choice: Choice, flip: bool = False) -> Evaluated:
     """Let a run predict a split of its shards, or of others."""
     from avce.scores.predictions import predict_table
     from avce.training.run_folder import load_run
     from shards import LabelIndex
 
-    folder = run or latest()
-    method, config, facts = load_run(folder, choice.which)
+    method, config, facts = load_run(run, choice.which)
     method.to(device())
     index = LabelIndex.open(choice.shards or facts["shards"]["folders"])
     own = None if choice.shards else facts["shards"]["fold"]
     fold = own if choice.fold is None else choice.fold
-    split = choice.split or held_out(index)
-    selection = labelled(index, config, split, fold, choice.where)
-    with bar(f"evaluating {folder}") as progress:
+    split = choice.split or index.held_out
+    part = labelled(index, config, split, fold, choice.where)
+    with bar(f"evaluating {run}") as progress:
         table = predict_table(
-            method, stream(selection, config), index.table, flip=flip, progress=progress
+            method, stream(part, config), index.table, flip=flip, progress=progress
         )
-    return Seen(folder, table, facts, index, split, method, config)
+    return Evaluated(run, table, facts, part, split, method, config)
 
 
 def latest() -> Path:
@@ -132,21 +153,22 @@ def filmed(
         )
 
 
-def configured(
-    recipe: str, settings: Sequence[str], resume: Path | None
-) -> tuple[Config, dict[str, Any] | None]:
+def configured(learning: Learning, resume: Path | None) -> tuple[Config, dict[str, Any] | None]:
     """The config of a recipe, or of the run to go on with and what that run was trained on."""
     from avce.config import Config, with_settings
     from avce.recipes import recipe as recipe_of
-    from avce.training.run_folder import read_facts
 
-    facts = read_facts(resume) if resume else None
+    facts = None
+    if resume:
+        from avce.training.run_folder import read_facts
+
+        facts = read_facts(resume)
     try:
-        config = Config.from_dict(facts["config"]) if facts else recipe_of(recipe)
-        chosen = with_settings(config, settings)
+        config = Config.from_dict(facts["config"]) if facts else recipe_of(learning.recipe)
+        chosen = with_settings(config, learning.changes)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    if facts or not lacks_weights(chosen, settings):
+    if facts or not lacks_weights(chosen, learning.changes):
         return chosen, facts and facts["shards"]
     tell(
         f"no ImageNet weights of {chosen.encoder} on this disk: training starts from random ones "
@@ -157,10 +179,11 @@ def configured(
 
 def lacks_weights(config: Config, settings: Sequence[str]) -> bool:
     """Whether ImageNet's weights are wanted, not on this disk, and nobody asked for a download."""
+    if config.weights != "imagenet" or any(s.startswith("weights=") for s in settings):
+        return False
     from avce.method.pretrained import imagenet_at_hand
 
-    asked = any(setting.startswith("weights=") for setting in settings)
-    return not asked and config.weights == "imagenet" and not imagenet_at_hand(config.encoder)
+    return not imagenet_at_hand(config.encoder)
 
 
 def labelled(
@@ -177,12 +200,9 @@ def labelled(
     wanted: dict[str, Any] = (
         {"va_valid": True} if on_plane else {"expression": range(config.classes)}
     )
-    if fold is None:
-        wanted["split"] = split
-    else:
-        wanted["fold"] = [f for f in range(100) if f != fold] if split == "train" else fold
-    found = index.where(filter=condition(where) if where else None, **wanted)
+    found = index.part(split, fold, filter=condition(where) if where else None, **wanted)
     if not len(found):
+        wanted |= {"split": split} if fold is None else {"fold": fold, "part": split}
         also = f" and {where}" if where else ""
         mend = "choose another --split, --fold or --where, or other shards"
         if on_plane and not len(index.where(va_valid=True)):
@@ -194,15 +214,11 @@ def labelled(
     return found
 
 
-def held_out(index: LabelIndex) -> str:
-    """The split that scores a model: val, or test where the owner gives no val (RAF-DB)."""
-    return "test" if "test" in index.splits and "val" not in index.splits else "val"
-
-
 def stream(selection: Selection, config: Config, *, training: bool = False) -> Batches:
     """This rank's batches of a selection."""
     from pipelines import Augment, batches
 
+    ranks = int(os.environ.get("WORLD_SIZE") or 1)
     augment = Augment(
         brightness=config.jitter_brightness,
         contrast=config.jitter_contrast,
@@ -215,8 +231,8 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
         augment=augment if training else False,
         image_size=config.image_size,
         seed=config.seed,
-        rank=int(os.environ.get("RANK", "0")),
-        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        rank=int(os.environ.get("RANK", "0")) if ranks > 1 else 0,
+        world_size=ranks,
         device=device(),
         order=config.order,
         on_corrupt=config.on_corrupt,
@@ -249,16 +265,16 @@ def sure_scores(run: Path, which: Which) -> dict[str, Any] | None:
     if not folders or not all((Path(folder) / LABELS).is_file() for folder in folders):
         tell("the run's shards are not here: the card has its scores without intervals")
         return None
-    return assess(look(run, Choice(which=which)).table, str(run)).as_dict()
+    return assess(predict_split(run, Choice(which=which)).table, str(run)).as_dict()
 
 
-def room_checks(room: str, *about: Any) -> list[tuple[str, str, str, str]]:
+def room_checks(room: str, *about: Any) -> Iterator[tuple[str, str, str, str]]:
     """What a room says of itself; one that cannot be imported is a finding, not the end."""
     try:
-        return list(import_module(f"{room}.health").checks(*about))
+        yield from import_module(f"{room}.health").checks(*about)
     except ImportError as error:
         missing = error.name or str(error)
-        return [(room, "fail", f"{missing} cannot be imported", f"just setup ({error})")]
+        yield room, "fail", f"{missing} cannot be imported", f"just setup ({error})"
 
 
 def device() -> str:
@@ -279,8 +295,3 @@ def launcher() -> list[str]:
 def stamp() -> str:
     """The time, as part of a folder's name."""
     return datetime.now().strftime("%Y%m%d-%H%M%S")
-
-
-def folder_of(name: str) -> Path:
-    """A shard folder by its path, or by its name under data/shards."""
-    return Path(name) if Path(name).is_dir() else SHARDS / name

@@ -8,9 +8,17 @@ from typing import Annotated
 
 import typer
 
-from avce.commands.join import RUNS, SHARDS, lacks_weights, launcher
-from avce.commands.options import Form, SettingsOption, ShardsOption, one_of
-from avce.commands.terminal import tell, then
+from avce.commands.join import lacks_weights, launcher
+from avce.commands.options import (
+    RUNS,
+    SHARDS,
+    FormOption,
+    RootOption,
+    SettingsOption,
+    ShardsOption,
+    one_of,
+)
+from avce.commands.terminal import say, shell, tell, then
 
 app = typer.Typer()
 
@@ -18,8 +26,8 @@ app = typer.Typer()
 @app.command(name="table", epilog="Example: python cli.py table 2 --format latex")
 def print_table(
     number: Annotated[int, typer.Argument(min=1, max=5, help="Of the paper's supplement.")],
-    form: Annotated[Form, typer.Option("--format", help="text, csv or latex.")] = "text",
-    root: Annotated[Path, typer.Option(help="Where finished runs lie.")] = RUNS,
+    form: FormOption = "text",
+    root: RootOption = RUNS,
 ) -> None:
     """Show a table of the supplement: printed numbers, ours from finished runs, the commands."""
     from avce.paper import tables
@@ -27,9 +35,9 @@ def print_table(
     chosen = tables.table(number)
     filled = tables.fill(chosen, root)
     if form == "text":
-        print(tables.as_text(chosen, filled, root))
+        say(tables.as_text(chosen, filled, root))
     else:
-        print((tables.as_csv if form == "csv" else tables.as_latex)(chosen, filled))
+        say((tables.as_csv if form == "csv" else tables.as_latex)(chosen, filled))
 
 
 @app.command(epilog="Example: python cli.py sweep --table 2 --seeds 3")
@@ -38,7 +46,7 @@ def sweep(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N-1 of every row.")] = 1,
     shards: ShardsOption = None,
     settings: SettingsOption = None,
-    root: Annotated[Path, typer.Option(help="Where finished runs lie.")] = RUNS,
+    root: RootOption = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the commands.")] = False,
 ) -> None:
     """Train what a table still misses, one run after the other; go on where it was stopped.
@@ -57,7 +65,7 @@ def sweep(
         places = shards or [SHARDS / chosen.dataset]
         words = tables.words(row, seed, folder, places, settings or [])
         command = [*launcher(), "-m", "avce", "train", *words]
-        tell(" ".join(command))
+        tell(shell(*command))
         return command
 
     left = tables.missing(chosen, range(seeds), root)
@@ -102,5 +110,5 @@ def import_weights(
     folder.facts["imported"] = released.digests
     folder.write()
     folder.save_weights("best", released.tensors, 0)
-    print(released.report())
-    then(f"python cli.py eval {run} --shards data/shards/afew-va")
+    say(released.report())
+    then("eval", run, "--shards", SHARDS / "afew-va")

@@ -1,12 +1,16 @@
 """What reaches the terminal: sentences on stderr, results on stdout, tables and bars.
 
-Ranks other than the first say nothing.
+Ranks other than the first say nothing. Names of files, rows and people's words are shown as they
+are, never obeyed: no markup is read in them, and control characters are spelled out.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,25 +26,77 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-out = Console()  # results
-err = Console(stderr=True)  # everything else
+out = Console(markup=False, emoji=False)  # results
+err = Console(markup=False, emoji=False, stderr=True)  # everything else
+
+
+def plain(text: object) -> str:
+    """Text that a terminal shows and does not obey: what is not printable is spelled out."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode()
+        for c in str(text)
+    )
 
 
 def leads() -> bool:
-    """Whether this is the rank that speaks."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this is the rank that speaks; RANK alone makes no rank."""
+    return int(os.environ.get("WORLD_SIZE") or 1) < 2 or os.environ.get("RANK", "0") == "0"
 
 
-def tell(sentence: str) -> None:
-    """A sentence on stderr, from the leading rank alone."""
+def tell(sentence: object, style: str = "") -> None:
+    """A sentence on stderr, from the leading rank alone; its first word in a style."""
     if leads():
-        err.print(sentence, highlight=False, soft_wrap=True)
+        shown = Text(plain(sentence))
+        shown.stylize(style, 0, shown.plain.find(" "))
+        err.print(shown, soft_wrap=True)
 
 
-def then(command: str) -> None:
+def say(text: object) -> None:
+    """A result on stdout."""
+    print(plain(text))
+
+
+def shell(*words: object) -> str:
+    """A command line as a shell reads it."""
+    return shlex.join(map(str, words))
+
+
+def program() -> tuple[str, ...]:
+    """What this command line was started as, behind `python` or a launcher."""
+    return ("-m", "avce") if Path(sys.argv[0]).name in ("avce", "__main__.py") else ("cli.py",)
+
+
+def then(*words: object, what: str = "next", by: Sequence[str] = ("python",)) -> None:
     """What to type next."""
-    tell(f"next: {command}")
+    tell(f"{what}: {shell(*by, *program(), *words)}")
+
+
+_RULES = {
+    errno.ENOENT: "does not exist; check the path",
+    errno.EISDIR: "is a folder where a file is meant; name a file",
+    errno.ENOTDIR: "passes through a file as if it were a folder; check the path",
+    errno.EEXIST: "exists already; name another place, or move it away",
+    errno.EACCES: "may not be read or written by you; change its permissions or name another place",
+    errno.EPERM: "may not be changed by you; change its permissions or name another place",
+    errno.EROFS: "lies on a disk that takes no writes; name another place",
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "your quota of the disk is used up; free some space and run it again",
+    errno.ENAMETOOLONG: "is too long a name for this disk; name another place",
+    errno.ELOOP: "is a link to itself; name what it should point to",
+    errno.EMFILE: "too many files are open; raise `ulimit -n` and run it again",
+}
+
+
+def sentence_of(error: BaseException) -> str:
+    """What went wrong and what to do, without the errno that the system gave."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error) or type(error).__name__
+    found = (error.strerror or type(error).__name__).split(". Detail")[0]
+    rule = _RULES.get(error.errno, f"{found}; check the path and the disk it lies on")
+    known = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([" to ".join(known) or found, rule])
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -50,12 +106,12 @@ def print_json(value: dict[str, Any]) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table whose first column is words and whose numbers line up on the right."""
-    drawn = Table(title=title, title_justify="left", title_style="bold")
+    drawn = Table(title=plain(title), title_justify="left", title_style="bold")
     drawn.add_column(columns[0])
     for column in columns[1:]:
         drawn.add_column(column, justify="right")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(plain, row))
     return drawn
 
 
@@ -63,7 +119,7 @@ def print_report(report: Any) -> None:
     """Of a `shards.Report`: checks not passed, samples per split, what was left out and why."""
     for check in report.findings.checks:
         if check["outcome"] != "ok":
-            err.print(f"{check['outcome']}: {check['detail']}", highlight=False, soft_wrap=True)
+            tell(f"{check['outcome']}: {check['detail']}")
     rows = [(split, f"{n:,}") for split, n in report.splits.items()]
     rows += [(f"left out: {reason}", f"{n:,}") for reason, n in report.findings.skipped.items()]
     kept = f", {report.reused} of an earlier run" if report.reused else ""
@@ -73,8 +129,7 @@ def print_report(report: Any) -> None:
 
 def print_facts(folder: Path, facts: dict[str, Any]) -> None:
     """An index as tables: splits, classes, ranges and the plane of valence and arousal."""
-    out.print(f"[bold]{folder}[/]: {facts['rows']:,} rows in {facts['shards']} shards")
-    out.print(f"digest {facts['digest']}", highlight=False)
+    say(f"{folder}: {facts['rows']:,} rows in {facts['shards']} shards\ndigest {facts['digest']}")
     for kind in ("splits", "datasets", "expressions"):
         counts = facts[kind]
         if counts:
@@ -87,7 +142,7 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
     ]
     if ranges:
         out.print(table("", ("axis", "min", "mean", "max", "std"), ranges))
-        out.print(plane(facts["plane"]), highlight=False)
+        say(plane(facts["plane"]))
 
 
 def plane(counts: list[list[int]]) -> str:
@@ -121,10 +176,10 @@ def print_scores(title: str, before: dict[str, Any] | None, after: dict[str, Any
 
 
 COLUMNS = (
-    TextColumn("{task.description}"),
+    TextColumn("{task.description}", markup=False),
     BarColumn(),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[note]}"),
+    TextColumn("{task.fields[note]}", markup=False),
     TimeElapsedColumn(),
     TimeRemainingColumn(),
 )
@@ -137,7 +192,7 @@ def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
         yield None
         return
     with Progress(*COLUMNS, console=err) as drawn:
-        task = drawn.add_task(what, total=None, note="")
+        task = drawn.add_task(plain(what), total=None, note="")
 
         def progress(done: int, total: int) -> None:
             speed = drawn.tasks[0].speed

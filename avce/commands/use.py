@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from avce.commands.join import SHARDS, device, latest, pictures, room_checks, sure_scores
-from avce.commands.options import FacesOption, JsonOption, RunOption, WhichOption
-from avce.commands.terminal import bar, out, print_json, table, tell
+from avce.commands.join import device, latest, pictures, room_checks, sure_scores
+from avce.commands.options import (
+    SHARDS,
+    FacesOption,
+    JsonOption,
+    RunOption,
+    WhichOption,
+    output,
+    read_in,
+)
+from avce.commands.terminal import bar, print_json, say, tell
 
 app = typer.Typer()
 
@@ -34,6 +43,8 @@ def predict(
     from avce.inference.video import Skipped
     from shards.finder import finder_for
 
+    if to:
+        output(to, [*map(Path, sources), *read_in([run or latest()])])
     skipped = Skipped()
     predictor = Predictor.load(run or latest(), which, device())
     frames, cropped = pictures(sources, skipped)
@@ -54,9 +65,11 @@ def export(
     which: WhichOption = "best",
 ) -> None:
     """Write the model alone, with a card that says what it may be used for."""
+    folder = run or latest()
+    if to:
+        output(to, folder=True)
     from avce.inference.export import export as write
 
-    folder = run or latest()
     for path in write(folder, to, form, which, sure_scores(folder, which)):
         tell(f"wrote {path}")
 
@@ -64,15 +77,16 @@ def export(
 @app.command(epilog="Example: python cli.py doctor")
 def doctor(as_json: JsonOption = False) -> None:
     """Say what this machine has, what is wrong, and what to do about it."""
-    found = [
-        *room_checks("avce.commands"),
-        *room_checks("pipelines"),
-        *room_checks("shards", [SHARDS]),
-    ]
-    columns = ("what", "outcome", "found", "what to do")
+    found = []
+    for check in chain(
+        room_checks("avce.commands"), room_checks("pipelines"), room_checks("shards", [SHARDS])
+    ):
+        found.append(check)
+        if not as_json:
+            what, outcome, text, advice = check
+            say(f"{outcome:4}  {what}: {text}" + (f"; {advice}" if advice else ""))
     if as_json:
+        columns = ("what", "outcome", "found", "what to do")
         print_json({"checks": [dict(zip(columns, check, strict=True)) for check in found]})
-    else:
-        out.print(table("", columns, found))
     if any(outcome == "fail" for _, outcome, _, _ in found):
         raise typer.Exit(1)

@@ -24,7 +24,7 @@ from avce.inference.stream import predict_stream
 from avce.inference.video import Frame
 from avce.method.base import Method
 from avce.method.encoders import MEAN, STD
-from avce.report import embedding, figures, maps
+from avce.report import KINDS, embedding, figures, maps
 from avce.report.samples import Thumbnail, thumbnail_of
 from avce.scores.evaluate import Progress, device_of, predictions
 from avce.scores.metrics import ccc
@@ -64,9 +64,6 @@ class Exhibit:
     table: pa.Table
     images: Callable[[np.ndarray], Iterable[Any]]  # rows of the index -> batches of them
     log: Sequence[Mapping[str, Any]] = ()  # the records of its log.jsonl
-
-
-KINDS = ("training", "plane", "maps", "tsne", "video")
 
 
 def collection(

@@ -319,9 +319,16 @@ def test_a_sweep_is_not_launched_on_many_ranks(type_in, monkeypatch):
 
 def test_other_ranks_are_quiet(type_in, monkeypatch):
     monkeypatch.setitem(os.environ, "RANK", "1")
+    monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
     _, out, err = type_in("inspect", "nothing")
     assert not out
     assert not err
+
+
+def test_a_rank_without_others_is_no_rank_and_speaks(type_in, monkeypatch):
+    monkeypatch.setitem(os.environ, "RANK", "1")
+    code, _, err = type_in("inspect", "nothing")
+    assert code == 1 and "labels.arrow" in err
 
 
 def in_a_process(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

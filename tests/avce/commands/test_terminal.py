@@ -1,0 +1,163 @@
+"""What people, files and systems say is shown, never obeyed; every error is a sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cli
+from avce.commands import data, terminal
+
+ROOT = Path(__file__).parents[3]
+HOSTILE = ["x [/y]", "[faces]", "a\x1b[31mred", "bell\x07", "caf\udce9", "a\rb", "\x9b31m", "‮"]
+
+
+def process(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
+    known = os.environ | {"PYTHONPATH": str(ROOT)} | settings
+    command = [sys.executable, str(ROOT / "cli.py"), *words]
+    return subprocess.run(command, cwd=folder, env=known, capture_output=True, timeout=120)
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=20))
+def test_plain_text_moves_no_cursor_and_can_be_encoded(text):
+    shown = terminal.plain(text)
+    assert all(c.isprintable() or c in "\n\t" for c in shown)
+    shown.encode("utf-8")
+    assert terminal.plain(shown) == shown
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect", "{}"),
+        ("cartoon", "{}"),
+        ("shard", "{}"),
+        ("shard", "affectnet", "--raw", "{}"),
+        ("train", "--recipe", "{}"),
+        ("train", "--set", "lr={}"),
+        ("train", "--nothing{}", "1"),
+        ("cartoon", "affectnet", "--level", "{}"),
+    ],
+    ids=" ".join,
+)
+def test_a_hostile_name_is_shown_and_not_obeyed(name, words, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cli.py", *(word.format(name) for word in words)])
+    monkeypatch.setattr(terminal.err, "width", 400, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    shown = capsys.readouterr()
+    assert stopped.value.code in (1, 2) and not shown.out
+    assert all(c.isprintable() or c == "\n" for c in shown.err), ascii(shown.err)
+    assert "bug:" not in shown.err and "Traceback" not in shown.err
+    if not {"\x1b", "\r"} & set(name):  # typer spells these out its own way
+        assert terminal.plain(name) in " ".join(shown.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("name", ["with space", "it's", "-dash", "a;rm -rf b", "$HOME", "x [/y]"])
+def test_the_next_command_can_be_pasted(name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["cli.py"])
+    terminal.then("train", "--resume", Path(name))
+    line = capsys.readouterr().err.removeprefix("next: ").strip()
+    assert shlex.split(line) == ["python", "cli.py", "train", "--resume", name]
+
+
+@pytest.mark.parametrize(
+    ("started", "words"),
+    [
+        ("/usr/bin/avce", ["-m", "avce"]),
+        ("/a/avce/__main__.py", ["-m", "avce"]),
+        ("cli.py", ["cli.py"]),
+    ],
+)
+def test_what_is_typed_next_starts_as_this_was_started(started, words, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [started])
+    terminal.then("train", by=("accelerate", "launch"))
+    assert capsys.readouterr().err.split() == ["next:", "accelerate", "launch", *words, "train"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "a.csv"),
+        IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), Path("a.csv")),
+        PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a.csv"),
+        NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), "a.csv", None, "b"),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EIO, os.strerror(errno.EIO), "a.csv"),
+        OSError(errno.ENOENT, "Failed to open local file 'a.csv'. Detail: [errno 2] No such file"),
+    ],
+    ids=lambda error: errno.errorcode[error.errno],
+)
+def test_no_errno_is_printed_bare(error):
+    sentence = terminal.sentence_of(error)
+    assert "rrno" not in sentence and "; " in sentence
+    assert error.filename is None or "a.csv" in sentence
+
+
+def raising(error: BaseException):
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (KeyError("x"), 1, "bug: KeyError at "),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "out"), 1, "error: out: is a folder"),
+        (ValueError("one [/] sentence"), 1, "error: one [/] sentence"),
+        (ModuleNotFoundError("No module named 'timm'"), 1, "just setup"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_whatever_is_raised_ends_in_a_sentence(error, code, sentence, capsys, monkeypatch):
+    (inspect,) = [c for c in data.app.registered_commands if c.callback is data.inspect]
+    monkeypatch.setattr(inspect, "callback", raising(error))
+    monkeypatch.setattr(inspect, "name", "inspect")
+    monkeypatch.setattr(sys, "argv", ["cli.py", "inspect"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == code
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_ascii_terminal_is_no_reason_to_fail(tmp_path):
+    done = process(tmp_path, "table", "1", PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0")
+    assert done.returncode == 0, done.stderr
+    done.stdout.decode("ascii")
+    done = process(tmp_path, "inspect", "caf\u00e9", PYTHONIOENCODING="ascii:strict", LC_ALL="C")
+    assert done.returncode == 1 and b"caf\\xe9" in done.stderr
+
+
+def test_who_has_read_enough_hears_no_complaint(tmp_path):
+    shell = f"{sys.executable} {ROOT / 'cli.py'} table 1 | head -c 1 > /dev/null"
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_debug_shows_where_an_error_comes_from(tmp_path):
+    done = process(tmp_path, "--debug", "inspect", "nothing")
+    assert done.returncode == 1 and b"Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("-h",), ("train", "-h"), ("--version",)])
+def test_what_is_asked_of_a_command_line_is_answered(words, tmp_path):
+    done = process(tmp_path, *words)
+    assert done.returncode == 0 and done.stdout and not done.stderr
+
+
+def test_a_shell_can_complete(tmp_path):
+    asked = {"_CLI.PY_COMPLETE": "complete_bash", "COMP_WORDS": "cli.py ins", "COMP_CWORD": "1"}
+    assert process(tmp_path, **asked).stdout.decode().split() == ["inspect"]
