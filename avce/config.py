@@ -221,7 +221,7 @@ class Described(NamedTuple):
     name: str
     value: Any
     meaning: str
-    choices: str  # "one of batch, none", "a finite number in [0, 1)"
+    choices: str  # "one of batch, none", "a number in [0, 1)"
 
 
 def describe(config: Config) -> list[Described]:
@@ -278,7 +278,7 @@ def _choices(name: str) -> str:
     return _rule(_KNOWN[name].annotation, _KNOWN[name].metadata)
 
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def _rule(kind: Any, limits: Iterable[Any] = ()) -> str:

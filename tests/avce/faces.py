@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from shards.standins.identity import Identity
 from shards.standins.face import Scene, render, units_for, wanted_point
+from shards.standins.identity import Identity
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -95,7 +95,7 @@ def test_a_field_says_what_it_means_and_may_hold():
     assert list(found) == [field.name for field in fields(Config)]
     assert all(field.meaning and field.choices for field in found.values())
     assert found["norm"].choices == "one of batch, none"
-    assert found["keep"].choices == "a finite number in (0, 1]"
+    assert found["keep"].choices == "a number in (0, 1]"
     assert found["epochs"][1] == 8 and "passes" in found["epochs"].meaning
 
 
