@@ -35,7 +35,6 @@ from shards.building.tars import (
     Fragment,
     TarFacts,
     renumber,
-    write_aside,
     write_labels,
     write_tar,
 )
@@ -44,6 +43,7 @@ from shards.crop import Crop, store_found, store_image
 from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
 from shards.datasets.card import read_card
 from shards.datasets.preflight import require_folder
+from shards.durable import write_aside
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, decode, sniff
 from shards.index import LABELS, SCHEMA, LabelIndex, metadata_of, with_metadata
@@ -386,7 +386,7 @@ class _Run:
     def _metadata(self) -> dict[str, Any]:
         return {
             "name": self.report.name,
-            "avce.commands.options": self.options.choices(self.report.name),
+            "options": self.options.choices(self.report.name),
             "stand_in": read_card(self.raw) is not None,  # drawn faces, not the data set itself
             "plan": self.plan.digest,
             "listing": self.plan.listing,
