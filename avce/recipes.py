@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from avce.config import Config, Mining, Negatives, near_miss
 
@@ -125,5 +126,50 @@ RECIPES: Mapping[str, Config] = MappingProxyType(
             factor=0.5,
             log_every=10,
         ),
+    }
+)
+
+
+class About(NamedTuple):
+    """A recipe in a sentence, and the time of its step as a multiple of `paper`'s.
+
+    Measured by `benchmarks/recipes.py` on drawn faces, equal batches, without what `demo` changes
+    in size.
+    """
+
+    what: str
+    step: float = 1.0
+
+
+ABOUT: Mapping[str, About] = MappingProxyType(
+    {
+        "paper": About("AVCE as it is printed"),
+        "polar": About("AVCE whose similarity sees the intensity of an emotion too"),
+        "authors": About("AVCE as the released code computes it, its slips included"),
+        "avce": About("the same as paper, under the name of its table row"),
+        "avce_debiased_select": About("AVCE, the most similar negatives left out"),
+        "avce_hard_select": About("AVCE, hard negatives drawn"),
+        "avce_debiased_weight": About("AVCE, negatives weighed against false ones"),
+        "avce_hard_weight": About("AVCE, negatives weighed by their hardness"),
+        "avce_joint": About("AVCE in one phase: all losses in one step", 0.5),
+        "avce_discrete": About("AVCE for classes of expression instead of the plane"),
+        "without_avce": About("the paper's network and losses without the contrastive term"),
+        "without_dis": About("AVCE without the discriminative loss and its phase", 0.5),
+        "infonce": About("InfoNCE in AVCE's place"),
+        "infonce_debiased_select": About("InfoNCE, the most similar negatives left out"),
+        "infonce_hard_select": About("InfoNCE, hard negatives drawn"),
+        "infonce_debiased_weight": About("InfoNCE, negatives weighed against false ones"),
+        "infonce_hard_weight": About("InfoNCE, negatives weighed by their hardness"),
+        "barlow_twins": About("Barlow-Twins in AVCE's place"),
+        "barlow_twins_debiased_select": About("Barlow-Twins, the most similar negatives left out"),
+        "barlow_twins_hard_select": About("Barlow-Twins, hard negatives drawn"),
+        "baseline": About("the whole of AlexNet, mean squared error, SGD", 2.3),
+        "baseline_light": About("the paper's network, supervised loss alone", 0.5),
+        "caf": About("contrastive adversarial learning, the method before AVCE"),
+        "caf_resnet18": About("the same on ResNet18", 4.1),
+        "resnet18": About("AVCE on ResNet18", 4.4),
+        "resnet50": About("AVCE on ResNet50", 10),
+        "resnet101": About("AVCE on ResNet101", 21),
+        "demo": About("drawn faces from scratch in minutes on two cores", 0.5),
     }
 )

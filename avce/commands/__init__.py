@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.rich_utils import rich_format_error
 
-from avce.commands import data, paper, score, train, use
+from avce.commands import data, paper, recipes, score, train, use
 from avce.commands.terminal import plain, sentence_of, tell
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     epilog="Begin with: python cli.py cartoon affectnet; then shard, train, eval. "
     "--debug anywhere shows the traceback of an error.",
 )
-for group in (data, train, score, use, paper):
+for group in (data, recipes, train, score, use, paper):
     app.add_typer(group.app)
 
 

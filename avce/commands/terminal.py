@@ -28,16 +28,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from avce.scores.sheet import printable
+
 out = Console(markup=False, emoji=False)  # results
 err = Console(markup=False, emoji=False, stderr=True)  # everything else
 
 
 def plain(text: object) -> str:
-    """Text that a terminal shows and does not obey: what is not printable is spelled out."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode()
-        for c in str(text)
-    )
+    """Text that a terminal shows and does not obey: what steers one is spelled out."""
+    return "\n".join(map(printable, str(text).split("\n")))
 
 
 def leads() -> bool:

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import cli
 from avce.commands import data, terminal
 
 ROOT = Path(__file__).parents[3]
+TURNS = {"RLO", "LRO", "RLE", "LRE", "PDF", "RLI", "LRI", "FSI", "PDI"}  # of the direction
 HOSTILE = ["x [/y]", "[faces]", "a\x1b[31mred", "bell\x07", "caf\udce9", "a\rb", "\x9b31m", "‮"]
 
 
@@ -29,7 +31,8 @@ def process(folder: Path, *words: str, **settings: str) -> subprocess.CompletedP
 @given(st.text(st.characters(exclude_categories=()), max_size=20))
 def test_plain_text_moves_no_cursor_and_can_be_encoded(text):
     shown = terminal.plain(text)
-    assert all(c.isprintable() or c in "\n\t" for c in shown)
+    assert all(unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp") for c in shown if c != "\n")
+    assert all(unicodedata.bidirectional(c) not in TURNS for c in shown)
     shown.encode("utf-8")
     assert terminal.plain(shown) == shown
 
