@@ -11,15 +11,13 @@ pixels are 4/3 as wide as high. Nobody publishes folds, so actors are dealt to f
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
+from shards import foreign
 from shards.datasets.annotations import check_range
 from shards.datasets.folds import FOLDS, deal_groups, split_of_fold
 from shards.datasets.preflight import (
@@ -27,6 +25,7 @@ from shards.datasets.preflight import (
     check_each,
     check_unique,
     require_folder,
+    size_of,
     strictness,
 )
 from shards.findings import Findings
@@ -37,7 +36,8 @@ SCALE = 10.0
 ANAMORPHIC = (720, 576)  # PAL frames of a 4:3 picture stretched to 16:9
 PIXEL_ASPECT = 4 / 3
 
-_CLIP = re.compile(r"\d{3}")
+_CLIP = re.compile("[0-9]{3}")
+_FRAME = re.compile("[0-9]{1,9}")
 _DEPTH = 4  # folders between the root and a clip
 
 
@@ -77,11 +77,11 @@ def preflight(
     """Check every clip, record every check, and return the clips and the fold of each group."""
     folders = sorted(_clip_folders(root, _DEPTH), key=lambda folder: folder.name)
     _refuse_copies(root, folders, findings)
-    check_unique(findings, "clips are unique", (folder.name for folder in folders))
+    check_unique(findings, "clips are unique", (folder.name for folder in folders), root)
     clips, problems = [], []
     for folder in folders:
         try:
-            clips.append(_checked(folder, findings, allow_count))
+            clips.append(_checked(root, folder, findings, allow_count))
         except ValueError as problem:
             problems.append(str(problem))
             findings.skip("clip unusable", folder.name)
@@ -117,10 +117,8 @@ def _deal_actors(clips: list[_Clip], findings: Findings) -> dict[str, int]:
 
 def _clip_folders(folder: Path, depth: int) -> Iterator[Path]:
     """Folders `NNN` that hold an `NNN.json`, at any depth down to `depth`."""
-    for path in sorted(folder.iterdir()):
-        if not path.is_dir():
-            continue
-        if _CLIP.fullmatch(path.name) and any(path.glob("*.json")):
+    for path in foreign.folders(folder):
+        if _CLIP.fullmatch(path.name) and foreign.names(path, ".json"):
             yield path
         elif depth > 1:
             yield from _clip_folders(path, depth - 1)
@@ -128,8 +126,8 @@ def _clip_folders(folder: Path, depth: int) -> Iterator[Path]:
 
 def _refuse_copies(root: Path, folders: list[Path], findings: Findings) -> None:
     """Web copies hold JPEG or cropped frames: other pixels than those labelled."""
-    cropped = [folder for folder in root.iterdir() if "_cropped" in folder.name.casefold()]
-    jpegs = [f for f in folders if any(p.suffix.lower() in (".jpg", ".jpeg") for p in f.iterdir())]
+    cropped = [root / name for name in foreign.names(root) if "_cropped" in name.casefold()]
+    jpegs = [f for f in folders if foreign.names(f, ".jpg") or foreign.names(f, ".jpeg")]
     check_each(
         findings,
         "the release and no web copy",
@@ -142,22 +140,20 @@ def _refuse_copies(root: Path, folders: list[Path], findings: Findings) -> None:
     )
 
 
-def _load(folder: Path) -> dict[str, Any]:
+def _load(root: Path, folder: Path) -> dict[str, Any]:
     """The clip's JSON; raises ValueError naming the file."""
     path = folder / f"{folder.name}.json"
     try:
-        clip = json.loads(path.read_text(encoding="utf-8-sig"))
-        if not isinstance(clip["frames"], dict):
-            raise TypeError("frames is no object")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is no clip annotation ({type(error).__name__}: {error}); restore it"
-        ) from None
+        clip = foreign.json_object(root, path, "clip annotation")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); restore it") from None
+    if not isinstance(clip.get("frames"), dict):
+        raise ValueError(f"{path} is no clip annotation: it has no object `frames`; restore it")
     return clip
 
 
-def _checked(folder: Path, findings: Findings, allow_count: bool) -> _Clip:
-    clip = _load(folder)
+def _checked(root: Path, folder: Path, findings: Findings, allow_count: bool) -> _Clip:
+    clip = _load(root, folder)
     images, keys = _images(folder), set(clip["frames"])
     if not allow_count and images.keys() != keys:
         raise ValueError(
@@ -168,7 +164,7 @@ def _checked(folder: Path, findings: Findings, allow_count: bool) -> _Clip:
         _labels(folder, key, frame)
     actor = str(clip.get("actor") or "").strip().casefold() or None
     _check_names(findings, folder, str(clip.get("video_id", folder.name)), actor)
-    return _Clip(folder, actor, len(images.keys() & keys), _aspect(folder, images))
+    return _Clip(folder, actor, len(images.keys() & keys), _aspect(root, folder, images))
 
 
 def _check_names(findings: Findings, folder: Path, video: str, actor: str | None) -> None:
@@ -182,8 +178,7 @@ def _check_names(findings: Findings, folder: Path, video: str, actor: str | None
 
 def _images(folder: Path) -> dict[str, str]:
     """File names of the frames by stem, in order."""
-    paths = sorted(folder.iterdir())
-    return {path.stem: path.name for path in paths if path.suffix.lower() == ".png"}
+    return {name[:-4]: name for name in foreign.names(folder, ".png")}
 
 
 def _some(names: set[str]) -> str:
@@ -194,9 +189,10 @@ def _labels(folder: Path, key: str, frame: Any) -> tuple[float, float, tuple[flo
     """Valence and arousal as distributed and 68 points; raises ValueError naming the frame."""
     where = folder / f"{folder.name}.json"
     try:
-        int(key)
-        va = float(frame["valence"]), float(frame["arousal"])
-        points = tuple(float(value) for x, y in frame["landmarks"] for value in (x, y))
+        if not _FRAME.fullmatch(key):
+            raise ValueError("frames are numbered")
+        va = foreign.plain(frame["valence"]), foreign.plain(frame["arousal"])
+        points = tuple(foreign.plain(value) for x, y in frame["landmarks"] for value in (x, y))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{where}: frame {key!r} lacks a number, valence, arousal or points "
@@ -214,19 +210,14 @@ def _labels(folder: Path, key: str, frame: Any) -> tuple[float, float, tuple[flo
     return *va, points
 
 
-def _aspect(folder: Path, images: dict[str, str]) -> float | None:
+def _aspect(root: Path, folder: Path, images: dict[str, str]) -> float | None:
     """4/3 where the first readable frame is 720 x 576; all frames of a clip have one size."""
-    for name in images.values():
-        try:
-            with Image.open(folder / name) as image:
-                return PIXEL_ASPECT if image.size == ANAMORPHIC else None
-        except (UnidentifiedImageError, OSError):
-            continue
-    return None
+    sizes = (size_of(root, folder / name) for name in images.values())
+    return PIXEL_ASPECT if next(filter(None, sizes), None) == ANAMORPHIC else None
 
 
 def _frames(root: Path, findings: Findings, clip: _Clip, fold: int) -> Iterator[Sample]:
-    folder, labels = clip.folder, _load(clip.folder)["frames"]
+    folder, labels = clip.folder, _load(root, clip.folder)["frames"]
     images = _images(folder)
     for stem in sorted(images.keys() - labels.keys()):
         findings.skip("image without label", f"{folder.name}/{images[stem]}")

@@ -12,12 +12,13 @@ exists anywhere in the data set, since in one video the first frame may be undet
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.datasets.annotations import box_around, key_part, read_axis, read_points, split_person
+from shards import foreign
+from shards.datasets.annotations import box_around, check_range, key_part, split_person
 from shards.datasets.folds import fold_by_hash, split_of_fold
 from shards.datasets.preflight import (
     check_counts,
@@ -39,6 +40,7 @@ PUBLISHED = {"train videos": 252}  # and 46 for testing, whose labels are not di
 class _Tree:
     """Where the parts of one copy lie: archives unpack to different depths."""
 
+    root: Path
     valence: Path
     arousal: Path
     boxes: Path
@@ -119,7 +121,7 @@ def preflight(
         f"{len(clips)} videos have as many labels as frames, within {TOLERANCE}",
         level=strictness(allow_count),
     )
-    check_unique(findings, "names are unique", (key_part(clip.name) for clip in clips))
+    check_unique(findings, "names are unique", (key_part(clip.name) for clip in clips), root)
     found = {"train videos": len({clip.video for clip in clips})}
     check_counts(findings, root, "affwild", PUBLISHED, found, allow_count=allow_count)
     _list_unannotated(tree, clips, findings)
@@ -129,6 +131,7 @@ def preflight(
 def _find_tree(root: Path) -> _Tree:
     boxes = unpacked(root, "bboxes", "train")
     return _Tree(
+        root,
         valence=unpacked(root, "annotations", "train") / "valence",
         arousal=unpacked(root, "annotations", "train") / "arousal",
         boxes=boxes if boxes.is_dir() else unpacked(root, "bboxs", "train"),
@@ -144,7 +147,7 @@ def _number_of_first(tree: _Tree, findings: Findings, override: int | None) -> i
         (
             folder / "0.pts"
             for kind in (tree.boxes, tree.landmarks)
-            for folder in (sorted(kind.iterdir()) if kind.is_dir() else ())
+            for folder in foreign.folders(kind)
             if (folder / "0.pts").exists()
         ),
         None,
@@ -165,12 +168,8 @@ def _number_of_first(tree: _Tree, findings: Findings, override: int | None) -> i
 def _check_numbers(tree: _Tree, name: str, base: int, frames: int) -> None:
     """Every `.pts` must belong to a frame; raises ValueError naming the file that does not."""
     for kind in (tree.boxes, tree.landmarks):
-        if not (kind / name).is_dir():
-            continue
-        stems = (
-            entry.name[:-4] for entry in os.scandir(kind / name) if entry.name.endswith(".pts")
-        )
-        numbers = [int(stem) for stem in stems if stem.isdigit()]
+        stems = (stem[:-4] for stem in foreign.names(kind / name, ".pts"))
+        numbers = [int(stem) for stem in stems if re.fullmatch("[0-9]{1,9}", stem)]
         for number in (min(numbers), max(numbers)) if numbers else ():
             if not base <= number < base + frames + TOLERANCE:
                 raise ValueError(
@@ -197,7 +196,7 @@ def _clips(tree: _Tree, findings: Findings, base: int) -> tuple[list[_Clip], lis
 
 
 def _stems(folder: Path) -> set[str]:
-    return {path.stem for path in folder.glob("*.txt")}
+    return {name[:-4] for name in foreign.names(folder, ".txt")}
 
 
 def _clip(tree: _Tree, name: str, base: int) -> _Clip:
@@ -206,14 +205,14 @@ def _clip(tree: _Tree, name: str, base: int) -> _Clip:
     if video is None:
         raise ValueError(f"{name} is annotated and no videos/train/{name}.avi or .mp4 exists")
     for folder in (tree.valence, tree.arousal):
-        if not (folder / f"{name}.txt").is_file():
+        if not (folder / f"{name}.txt").exists():
             raise ValueError(f"{folder / name}.txt is missing; each video has both axes")
-    valence = len(read_axis(tree.valence / f"{name}.txt"))
-    arousal = len(read_axis(tree.arousal / f"{name}.txt"))
+    valence, arousal = (len(axis) for axis in _axes(tree, name))
     if valence != arousal:
         raise ValueError(
             f"{name} has {valence} valence and {arousal} arousal labels; restore both files"
         )
+    foreign.check(tree.root, video, foreign.FILM)
     facts = video_facts(video)
     if abs(valence - facts.frames) > TOLERANCE:
         raise ValueError(
@@ -231,11 +230,22 @@ def _list_unannotated(tree: _Tree, clips: list[_Clip], findings: Findings) -> No
             findings.skip("train video without usable labels", name)
 
 
+def _axes(tree: _Tree, name: str) -> list[list[float]]:
+    """Valence and arousal: one label in [-1, 1] a line, no header. ValueError names the line."""
+    axes = []
+    for folder in (tree.valence, tree.arousal):
+        path = folder / f"{name}.txt"
+        rows = foreign.number_rows(path, foreign.lines(tree.root, path), first=1, width=1)
+        axes.append([value for (value,) in rows])
+        for line, value in enumerate(axes[-1], 1):
+            check_range(f"{path}: line {line}", value)
+    return axes
+
+
 def _frames(root: Path, findings: Findings, plan: _Plan, clip: _Clip) -> Iterator[Sample]:
     """The labelled frames of one video; labels and frames past the shorter of both are listed."""
     tree, name = plan.tree, clip.name
-    valence = read_axis(tree.valence / f"{name}.txt")
-    arousal = read_axis(tree.arousal / f"{name}.txt")
+    valence, arousal = _axes(tree, name)
     for line in range(clip.labels, len(valence)):
         findings.skip("label beyond the last frame", f"{name}, line {line + 1}")
     for frame in range(clip.labels, clip.facts.frames):
@@ -243,8 +253,8 @@ def _frames(root: Path, findings: Findings, plan: _Plan, clip: _Clip) -> Iterato
     fold = fold_by_hash(split_person(name)[0])
     for frame in range(clip.labels):
         number = frame + plan.base
-        corners, bad_box = _points(tree.boxes / name / f"{number}.pts", 4, "bbox")
-        landmarks, bad_landmarks = _points(tree.landmarks / name / f"{number}.pts", 68, "landmarks")
+        corners, bad_box = _points(root, tree.boxes / name / f"{number}.pts", 4)
+        landmarks, bad_landmarks = _points(root, tree.landmarks / name / f"{number}.pts", 68)
         bbox = box_around(corners) if corners else None
         yield Sample(
             **_place(root, name, clip.video, clip.facts, frame),
@@ -291,9 +301,9 @@ def _unlabelled(root: Path, name: str, video: Path) -> Iterator[Sample]:
         )
 
 
-def _points(path: Path, count: int, what: str) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
+def _points(root: Path, path: Path, count: int) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
     """This frame's own points, or none: those of another frame are never taken in their place."""
     try:
-        return read_points(path, count), ()
+        return foreign.points(root, path, count), ()
     except ValueError:
-        return None, (f"{what}_unreadable",)
+        return None, ("bbox_unreadable" if count == 4 else "landmarks_unreadable",)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from shards import foreign
+
 CARD_NAME = "data_card.json"
 
 
@@ -48,24 +50,25 @@ def read_card(root: Path) -> DataCard | None:
     Raises ValueError when the file is there and is no card.
     """
     path = root / CARD_NAME
-    if not path.exists():
-        return None
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        counts = {str(name): int(number) for name, number in fields["counts"].items()}
-        card = DataCard(
-            str(fields["dataset"]),
-            int(fields["seed"]),
-            str(fields["level"]),
-            counts,
-            bool(fields["stand_in"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        fields = foreign.json_object(root, path, "data card", foreign.MIB)
+        counts = {name: _count(number) for name, number in fields["counts"].items()}
+        words = str(fields["dataset"]), _count(fields["seed"]), str(fields["level"])
+        card = DataCard(*words, counts, bool(fields["stand_in"]))
+    except FileNotFoundError:
+        return None
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no data card ({type(error).__name__}: {error}); draw the stand-in again, "
             "or remove the file if this is a real data set"
         ) from None
     return card
+
+
+def _count(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{str(value)[:60]!r} is no whole number")
+    return value
 
 
 def expected_counts(

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from shards import foreign
 from shards.datasets.card import expected_counts
 from shards.findings import Findings
+from shards.image import probe
 
 _NAMED = 20  # problems written out one by one; the rest is a number
 
@@ -27,6 +29,15 @@ def unpacked(root: Path, *parts: str) -> Path:
     while (path / path.name).is_dir():
         path /= path.name
     return path
+
+
+def size_of(root: Path, path: Path) -> tuple[int, int] | None:
+    """Width and height by an image's header; None where it is missing or is none."""
+    try:
+        header = probe(foreign.content(root, path))
+    except (ValueError, OSError):
+        return None  # whoever decodes every image lists it
+    return header.width, header.height
 
 
 def strictness(allow_count: bool) -> Literal["fail", "warn"]:
@@ -84,13 +95,13 @@ def check_each(
         )
 
 
-def check_unique(findings: Findings, name: str, keys: Iterable[str]) -> None:
+def check_unique(findings: Findings, name: str, keys: Iterable[str], where: Path) -> None:
     """Two sources under one key would overwrite each other in a tar."""
     seen: set[str] = set()
     twice = sorted({key for key in keys if key in seen or seen.add(key)})
     check_each(
         findings,
         name,
-        [f"{key} is found twice below the root; keep one of the two" for key in twice],
+        [f"{key} is found twice below the root ({where}); keep one of the two" for key in twice],
         "every name is found once",
     )

@@ -12,22 +12,21 @@ There are no valence or arousal labels and no 68 landmarks.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
-from shards.datasets.annotations import text_lines
+from shards import foreign
 from shards.datasets.preflight import (
     check_counts,
     check_each,
     check_unique,
     require_folder,
+    size_of,
     strictness,
 )
 from shards.findings import Findings
@@ -51,7 +50,8 @@ PUBLISHED = {
 
 
 CODES = {"basic": 7, "compound": 11}  # the last code; the first is 1
-_LINE = re.compile(r"(?P<split>train|test)_(?P<number>\d+)\.jpg (?P<code>\d+) *")
+_LINE = re.compile(r"(?P<split>train|test)_(?P<number>[0-9]{1,9})\.jpg (?P<code>[0-9]{1,2}) *")
+_IMAGES = (".jpg", ".jpeg", ".png")
 _PADDING = {"train": 5, "test": 4}
 
 
@@ -114,16 +114,17 @@ def preflight(
     path = _list_file(folder, findings)
     if path is None:
         return []
-    entries, bad_lines, missing = _entries_of(path, folder / "Image" / images, subset, findings)
+    shown = folder / "Image" / images
+    entries, bad_lines, missing = _entries_of(root, path, shown, subset, findings)
     level = strictness(allow_count)
     check_each(findings, "list", bad_lines, f"{path} has {len(entries)} lines")
     check_each(findings, "images", missing, "every listed image is there", level=level)
-    check_unique(findings, "names are unique", (entry.name for entry in entries))
+    check_unique(findings, "names are unique", (entry.name for entry in entries), path)
     found = _counts(entries, subset)
     check_counts(findings, root, "raf_db", PUBLISHED[subset], found, allow_count=allow_count)
-    _check_unlisted(folder / "Image" / images, entries, findings)
+    _check_unlisted(shown, entries, findings)
     if images == "aligned":
-        _check_size(folder / "Image" / images, entries, findings)
+        _check_size(root, shown, entries, findings)
     return entries
 
 
@@ -137,13 +138,14 @@ def _list_file(folder: Path, findings: Findings) -> Path | None:
     official = folder / "EmoLabel" / "list_patition_label.txt"
     renamed = official.with_name("list_partition_label.txt")
     for path in (official, renamed):
-        if path.is_file():
+        if path.exists():
             detail = f"{path} is read" + (
                 "" if path == official else f"; the release spells it {official.name}"
             )
             findings.check("name of the list", path == official, detail, level="warn")
             return path
-    copies = [p for p in _shallow_folders(folder.parent) if (p / "train" / "1").is_dir()]
+    around = [folder.parent, *foreign.folders(folder.parent)]
+    copies = [path for path in around if (path / "train" / "1").is_dir()]
     reason = (
         f"{copies[0]} has class folders train/1..7: this is a copy from the web without the list "
         "and the annotations, and some such copies hold augmented test images in their training "
@@ -156,18 +158,14 @@ def _list_file(folder: Path, findings: Findings) -> Path | None:
     return None
 
 
-def _shallow_folders(folder: Path) -> list[Path]:
-    return [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-
-
 def _entries_of(
-    path: Path, images: Path, subset: str, findings: Findings
+    root: Path, path: Path, images: Path, subset: str, findings: Findings
 ) -> tuple[list[_Entry], list[str], list[str]]:
     """Usable lines, sentences about bad lines, and sentences about missing images."""
     entries, bad, missing = [], [], []
-    names = {entry.name for entry in os.scandir(images)} if images.is_dir() else set()
+    names = set(foreign.names(images))
     last = CODES[subset]
-    for number, line in enumerate(text_lines(path), 1):
+    for number, line in enumerate(foreign.lines(root, path), 1):
         match = _LINE.fullmatch(line)
         if not match or not 1 <= int(match["code"]) <= last:
             bad.append(
@@ -205,14 +203,9 @@ def _counts(entries: list[_Entry], subset: str) -> dict[str, int]:
 
 def _check_unlisted(images: Path, entries: list[_Entry], findings: Findings) -> None:
     """Images nobody lists have no label; a shared copy may have grown augmented ones."""
-    if not images.is_dir():
-        return
     listed = {entry.image for entry in entries}
-    extra = sorted(
-        entry.name
-        for entry in os.scandir(images)
-        if entry.name not in listed and entry.name.lower().endswith((".jpg", ".jpeg", ".png"))
-    )
+    shown = (name for name in foreign.names(images) if name.lower().endswith(_IMAGES))
+    extra = [name for name in shown if name not in listed]
     for name in extra:
         findings.skip("image without a line in the list", name)
     findings.check(
@@ -223,16 +216,13 @@ def _check_unlisted(images: Path, entries: list[_Entry], findings: Findings) -> 
     )
 
 
-def _check_size(images: Path, entries: list[_Entry], findings: Findings) -> None:
+def _check_size(root: Path, images: Path, entries: list[_Entry], findings: Findings) -> None:
     """A sample of the headers: aligned faces of another size were aligned by someone else."""
     odd, looked_at = [], entries[:: max(1, len(entries) // 50)]
     for entry in looked_at:
-        try:
-            with Image.open(images / entry.image) as image:
-                if image.size != ALIGNED_SIZE:
-                    odd.append(f"{entry.image} {image.size}")
-        except (OSError, UnidentifiedImageError):
-            continue  # whoever decodes every image lists it
+        size = size_of(root, images / entry.image)
+        if size not in (None, ALIGNED_SIZE):
+            odd.append(f"{entry.image} {size}")
     findings.check(
         "aligned images are 100 x 100",
         not odd,
@@ -246,11 +236,12 @@ def _sample(
     root: Path, folder: Path, entry: _Entry, subset: str, images: str, attributes: bool
 ) -> Sample:
     """Box and points are in pixels of the original image, and are left out for the aligned one."""
-    points, codes = _manual(folder / "Annotation" / "manual" / f"{entry.stem}_manu_attri.txt")
+    told = partial(_numbers, root, folder / "Annotation", entry.stem)
+    manual = told("manual", "manu_attri", 13)
+    points, codes = (manual[:10], manual[10:]) if manual else (None, None)
     place: dict[str, Any] = {}
     if images == "original":
-        auto = _numbers(folder / "Annotation" / "auto" / f"{entry.stem}_auto_attri.txt", 74)
-        box = _numbers(folder / "Annotation" / "boundingbox" / f"{entry.stem}_boundingbox.txt", 4)
+        auto, box = told("auto", "auto_attri", 74), told("boundingbox", "boundingbox", 4)
         usable = box is not None and box[0] < box[2] and box[1] < box[3]
         place = {
             "bbox_xyxy": box if usable else None,
@@ -260,7 +251,7 @@ def _sample(
             "landmarks_source": "official" if points or auto else None,
         }
     if attributes and codes:
-        place |= dict(zip(("gender", "race", "age_group"), codes, strict=True))
+        place |= dict(zip(("gender", "race", "age_group"), map(int, codes), strict=True))
     basic = subset == "basic"
     return Sample(
         key=f"raf_db_{subset}_{entry.name}",
@@ -278,18 +269,13 @@ def _sample(
     )
 
 
-def _numbers(path: Path, count: int) -> tuple[float, ...] | None:
+def _numbers(
+    root: Path, folder: Path, stem: str, kind: str, suffix: str, count: int
+) -> tuple[float, ...] | None:
     """`count` numbers; None where the file is missing or holds anything else."""
     try:
-        numbers = tuple(float(field) for field in path.read_text(encoding="utf-8-sig").split())
+        text = " ".join(foreign.lines(root, folder / kind / f"{stem}_{suffix}.txt"))
+        found = foreign.numbers(text)
     except (FileNotFoundError, ValueError):
         return None
-    return numbers if len(numbers) == count else None
-
-
-def _manual(path: Path) -> tuple[tuple[float, ...] | None, tuple[int, ...] | None]:
-    """Five points, then gender, race and age codes."""
-    numbers = _numbers(path, 13)
-    if numbers is None:
-        return None, None
-    return numbers[:10], tuple(int(number) for number in numbers[10:])
+    return found if len(found) == count else None

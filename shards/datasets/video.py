@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shards import foreign
 from shards.sample import VIDEO_SUFFIXES
 
 
@@ -25,7 +26,7 @@ def videos_by_id(folder: Path) -> dict[str, Path]:
     Raises ValueError when one id comes in two containers: labels fit only one of them.
     """
     videos: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in (folder / name for name in foreign.names(folder)):
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             continue
         if path.stem in videos:

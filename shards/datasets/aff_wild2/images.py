@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
+from shards import foreign
 from shards.datasets.preflight import check_each
 from shards.findings import Findings
 
-_FRAME = re.compile(r"(\d+)\.jpe?g", re.IGNORECASE)
-_STRAY = "thumbs.db"
+_FRAME = re.compile(r"([0-9]{1,9})\.jpe?g", re.IGNORECASE)
 
 
 def person_folders(root: Path, images: str, findings: Findings) -> dict[str, Path]:
@@ -31,8 +30,8 @@ def person_folders(root: Path, images: str, findings: Findings) -> dict[str, Pat
     folders: dict[str, Path] = {}
     twice = []
     for parent in sorted(parents):
-        for path in parent.iterdir():
-            if not path.is_dir() or path.name.casefold().startswith("cropped"):
+        for path in foreign.folders(parent):
+            if path.name.casefold().startswith("cropped"):
                 continue
             if path.name in folders:
                 twice.append(f"{folders[path.name]} and {path} hold one person; keep one of them")
@@ -46,19 +45,17 @@ def _matching(folder: Path, images: str) -> list[Path]:
         aligned = name.startswith("cropped_aligned")
         return aligned if images == "cropped_aligned" else name.startswith(images) and not aligned
 
-    return [path for path in folder.iterdir() if fits(path.name.casefold()) and path.is_dir()]
+    return [path for path in foreign.folders(folder) if fits(path.name.casefold())]
 
 
 def frames_of(folder: Path) -> tuple[dict[int, str], list[str]]:
     """Image names by frame number (from 1), in order; and the names that are no frame."""
     frames: dict[int, str] = {}
     others = []
-    with os.scandir(folder) as entries:  # a folder holds up to 20,000, too many for Path objects
-        names = sorted(entry.name for entry in entries)
-    for name in names:
+    for name in foreign.names(folder):
         match = _FRAME.fullmatch(name)
         if match and int(match[1]) >= 1 and int(match[1]) not in frames:
             frames[int(match[1])] = name
-        elif not name.startswith(".") and name.casefold() != _STRAY:
+        else:
             others.append(name)
     return dict(sorted(frames.items())), others

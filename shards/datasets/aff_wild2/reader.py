@@ -40,7 +40,7 @@ PUBLISHED = {  # files of the VA task, by release
 }
 TOLERANCE = 2  # rows may be this many more or fewer than frames without a word
 
-_RATE = re.compile(r".+-(\d+)-\d+x\d+.*")  # <id>-<fps>-<WxH>
+_RATE = re.compile(r".+-([0-9]{1,3})-[0-9]+x[0-9]+.*")  # <id>-<fps>-<WxH>
 
 
 @dataclass(slots=True)

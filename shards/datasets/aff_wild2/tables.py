@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from shards.datasets.annotations import check_range, number_rows, split_person, text_lines
+from shards import foreign
+from shards.datasets.annotations import check_range, split_person
 from shards.datasets.preflight import check_each
 from shards.findings import Findings
 
@@ -35,17 +36,19 @@ _HEADERS = {  # lower case, without spaces
 }
 _COLUMNS = {"va": VA, "expr": EXPRESSION, "au": AU}
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
+_MTL_ROW = re.compile(r"[^/,]+/0*([1-9][0-9]{0,5})\.jpe?g,(.*)", re.IGNORECASE)
 _DEPTH = 4  # folders between the root and a task's folder
 
 
 @dataclass(slots=True)
 class Annotations:
-    """The label files of one release: memory grows with the persons, not with the frames."""
+    """The label files of one release: but for MTL's two lists, memory grows with the persons."""
 
+    root: Path
     year: str  # "abaw5", or "abaw" where no folder name tells
     files: dict[str, dict[str, Path]] = field(default_factory=dict)  # task -> split -> place
     listed: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # persons of a place
-    runs: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # MTL: start, end byte
+    mtl: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # numbered lines
     persons: dict[str, dict[str, str]] = field(default_factory=dict)  # person -> task -> split
 
     @property
@@ -89,7 +92,7 @@ def find_annotations(root: Path, findings: Findings) -> Annotations:
         else f"{root} has no folder such as VA_Estimation_Challenge/Train_Set with .txt files; "
         "unpack one year's annotations there",
     )
-    annotations = Annotations(_year(root, [found[0] for found in places.values()]))
+    annotations = Annotations(root, _year(root, [found[0] for found in places.values()]))
     for (task, split), found in sorted(places.items()):
         annotations.files.setdefault(task, {})[split] = found[0]
     _drop_other_units(annotations, findings)
@@ -100,9 +103,9 @@ def find_annotations(root: Path, findings: Findings) -> Annotations:
 
 def _task_folders(folder: Path, depth: int) -> Iterator[tuple[str, Path]]:
     """Folders whose first word is va, expr, au or mtl; folders of images are not entered."""
-    for path in sorted(folder.iterdir()):
+    for path in foreign.folders(folder):
         name = path.name.casefold()
-        if not path.is_dir() or name.startswith(("cropped", "batch", ".")):
+        if name.startswith(("cropped", "batch")):
             continue
         task = re.split(r"[^a-z]", name)[0]
         if task in (*_HEADERS, "mtl"):
@@ -113,12 +116,13 @@ def _task_folders(folder: Path, depth: int) -> Iterator[tuple[str, Path]]:
 
 def _split_places(task: str, folder: Path) -> Iterator[tuple[str, Path]]:
     """Train and validation folders with label files; of MTL the one file of each split."""
-    places = sorted(folder.glob("*.txt")) + sorted(folder.glob("*/*.txt")) if task == "mtl" else ()
-    for path in places or sorted(folder.iterdir()):
+    inside = [folder, *foreign.folders(folder)] if task == "mtl" else []
+    places = [inner / name for inner in inside for name in foreign.names(inner, ".txt")]
+    for path in places or [folder / name for name in foreign.names(folder)]:
         for split, start in (("train", "train"), ("val", "val")):
             if not path.name.casefold().startswith(start):
                 continue
-            if path.is_file() if task == "mtl" else any(path.glob("*.txt")):
+            if path.is_file() if task == "mtl" else foreign.names(path, ".txt"):
                 yield split, path
 
 
@@ -138,13 +142,14 @@ def _year(root: Path, places: list[Path]) -> str:
 def _drop_other_units(annotations: Annotations, findings: Findings) -> None:
     """The first challenge had eight other action units; the index has room for the twelve."""
     for place in annotations.files.get("au", {}).values():
-        path = min(place.glob("*.txt"))
-        if _header(path) in _HEADERS["au"]:
+        path = place / foreign.names(place, ".txt")[0]
+        header = _header(foreign.lines(annotations.root, path))
+        if header in _HEADERS["au"]:
             continue
         findings.check(
             "action units",
             False,
-            f"{path} names the units {_header(path)!r} and not the twelve of later years; action "
+            f"{path} names the units {header[:60]!r} and not the twelve of later years; action "
             "units are left null",
             level="warn",
         )
@@ -152,40 +157,32 @@ def _drop_other_units(annotations: Annotations, findings: Findings) -> None:
         return
 
 
-def _header(path: Path) -> str:
-    return "".join((text_lines(path) or [""])[0].lower().split())
+def _header(found: list[str]) -> str:
+    return "".join(found[0].lower().split()) if found else ""
 
 
 def _list_persons(annotations: Annotations) -> None:
     for task, splits in annotations.files.items():
         for split, place in splits.items():
             if task == "mtl":
-                runs = _person_runs(place)
-                names = sorted({person for person, _, _ in runs})
-                for person, start, end in runs:
-                    annotations.runs.setdefault(person, []).append((start, end))
+                names = sorted(_list_mtl(annotations, place))
             else:
-                names = sorted(path.stem for path in place.glob("*.txt"))
+                names = [name[:-4] for name in foreign.names(place, ".txt")]
             annotations.listed[task, split] = names
             for name in names:
                 annotations.persons.setdefault(name, {})[task] = split
     annotations.persons = dict(sorted(annotations.persons.items()))
 
 
-def _person_runs(path: Path) -> list[tuple[str, int, int]]:
-    """Where the rows of each person stand in an MTL file: (person, first byte, end)."""
-    runs: list[tuple[str, int, int]] = []
-    with path.open("rb") as file:
-        end = 0
-        for line in file:
-            start, end = end, end + len(line)
-            person, slash, _ = line.decode("utf-8-sig").partition("/")
-            if not slash:
-                continue  # the header, or an empty line
-            if runs and runs[-1][0] == person:
-                start = runs.pop()[1]
-            runs.append((person, start, end))
-    return runs
+def _list_mtl(annotations: Annotations, path: Path) -> set[str]:
+    """Keep the rows of an MTL file by person; the persons."""
+    names = set()
+    for number, line in foreign.numbered_lines(annotations.root, path):
+        person, slash, _ = line.partition("/")
+        if slash:  # neither the header nor an empty line
+            names.add(person)
+            annotations.mtl.setdefault(person, []).append((number, line))
+    return names
 
 
 def person_rows(annotations: Annotations, person: str) -> np.ndarray:
@@ -197,9 +194,9 @@ def person_rows(annotations: Annotations, person: str) -> np.ndarray:
     for task, split in annotations.persons[person].items():
         place = annotations.files[task][split]
         if task == "mtl":
-            tables.append(_mtl_table(place, annotations.runs[person]))
+            tables.append(_mtl_table(place, annotations.mtl[person]))
         else:
-            tables.append(_table(place / f"{person}.txt", task))
+            tables.append(_table(annotations.root, place / f"{person}.txt", task))
     rows = np.full((max(map(len, tables)), WIDTH), np.nan)
     for table in tables:  # a task's own file before MTL, which repeats a part of them
         part = rows[: len(table)]
@@ -207,14 +204,14 @@ def person_rows(annotations: Annotations, person: str) -> np.ndarray:
     return rows
 
 
-def _table(path: Path, task: str) -> np.ndarray:
-    lines, columns = text_lines(path), _COLUMNS[task]
-    if _header(path) not in _HEADERS[task]:
+def _table(root: Path, path: Path, task: str) -> np.ndarray:
+    lines, columns = foreign.lines(root, path), _COLUMNS[task]
+    if _header(lines) not in _HEADERS[task]:
         raise ValueError(
             f"{path}: the header is {(lines or [''])[0][:60]!r} and not {_HEADERS[task][0]!r}; a "
             "file without its header would shift every label by a frame, so restore it"
         )
-    rows = number_rows(path, lines[1:], first=2, width=columns.stop - columns.start)
+    rows = foreign.number_rows(path, lines[1:], first=2, width=columns.stop - columns.start)
     table = np.full((len(rows), WIDTH), np.nan)
     if rows:
         table[:, columns] = rows
@@ -222,25 +219,20 @@ def _table(path: Path, task: str) -> np.ndarray:
     return table
 
 
-def _mtl_table(path: Path, runs: list[tuple[int, int]]) -> np.ndarray:
-    lines = []
-    with path.open("rb") as file:
-        for start, end in runs:
-            file.seek(start)
-            lines += file.read(end - start).decode("utf-8-sig").splitlines()
-    numbers = []
-    for line in lines:
-        stem = re.match(r"[^/,]+/0*([1-9]\d*)\.jpe?g,", line, re.IGNORECASE)
-        if not stem:
+def _mtl_table(path: Path, lines: list[tuple[int, str]]) -> np.ndarray:
+    rows: dict[int, tuple[float, ...]] = {}
+    for number, line in lines:
+        match = _MTL_ROW.fullmatch(line)
+        if not match:
             raise ValueError(
-                f"{path}: row {line[:60]!r} does not begin with <person>/<00001>.jpg; restore the "
-                "file from the release"
+                f"{path}: line {number} reads {line[:60]!r}, which does not begin with "
+                "<person>/<00001>.jpg; restore the file from the release"
             )
-        numbers.append(int(stem[1]))
-    rows = number_rows(path, [line.partition(",")[2] for line in lines], first=1, width=WIDTH)
-    table = np.full((max(numbers), WIDTH), np.nan)
-    table[np.array(numbers) - 1] = rows
-    _check_values(path, table, first=1)
+        (row,) = foreign.number_rows(path, [match[2]], first=number, width=WIDTH)
+        _check_values(path, np.array([row]), first=number)
+        rows[int(match[1]) - 1] = row
+    table = np.full((max(rows) + 1, WIDTH), np.nan)
+    table[list(rows)] = list(rows.values())
     return table
 
 

@@ -6,18 +6,19 @@ cannot be matched with each other: no list from hash names to numbers was ever p
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from shards import foreign
 from shards.datasets.affectnet import release_2017, release_2021
 from shards.datasets.preflight import require_folder
 from shards.findings import Findings
 from shards.sample import Sample
 
 _DEPTH = 5  # folders below the root; the deepest known list lies three down
+_NUMBERED = re.compile("[0-9]+")
 _CLASS_FOLDER = re.compile(
     r"anger|angry|contempt|disgust|fear|happy|happiness|neutral|sad|sadness|surprise|[0-8]", re.I
 )
@@ -68,23 +69,20 @@ def survey(root: Path) -> Tree:
 
 
 def _walk(folder: Path, depth: int, tree: Tree) -> None:
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    folders = [entry.name for entry in listed if entry.is_dir()]
-    for entry in listed:
-        name = entry.name.lower()
-        if name in release_2017.LISTS and entry.is_file():
-            tree.lists.setdefault(name, []).append(Path(entry.path))
+    folders = [path.name for path in foreign.folders(folder)]
+    for name in foreign.names(folder, ".csv"):
+        if name.lower() in release_2017.LISTS and name not in folders:
+            tree.lists.setdefault(name.lower(), []).append(folder / name)
     if {"images", "annotations"} <= set(folders):
         tree.sets_2021.append(folder)
         return
     classes = [name for name in folders if _CLASS_FOLDER.fullmatch(name)]
-    if any(name.isdecimal() for name in folders):
+    if any(map(_NUMBERED.fullmatch, folders)):
         tree.roots_2017.append(folder)
     if len(classes) >= 6:
         tree.class_folders.append(folder)
     for name in folders:
-        if depth and not name.isdecimal():
+        if depth and not _NUMBERED.fullmatch(name):
             _walk(folder / name, depth - 1, tree)
 
 

@@ -9,6 +9,7 @@ The header is plain, begins with '#', or is missing; folders are nested in sever
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import re
@@ -20,10 +21,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from shards import foreign
 from shards.datasets.annotations import ROUNDING, key_part
-from shards.datasets.preflight import check_counts, check_each, strictness
+from shards.datasets.preflight import check_counts, check_each, size_of, strictness
 from shards.findings import Findings
-from shards.image import Unreadable, probe
 from shards.sample import Sample
 
 COLUMNS = (
@@ -55,7 +56,9 @@ _NAMES = (
 _SENTINEL = -2.0
 _MISSING = 0.001  # share of listed images that may be missing; more is a wrong root
 _SQUARES = 200  # images whose size is compared with their box
-_PATH = re.compile(r"\d+/[0-9a-fA-F]+\.")
+_FIRST = re.compile(r"[0-9]+[/\\][0-9a-fA-F]+\.")  # of a list without header
+_CODE = re.compile(r"([0-9]|10)(\.0*)?")  # pandas writes 3.0
+_PATH = re.compile(r"(?!\.)[^/\\\0]+(/(?!\.)[^/\\\0]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,9 @@ class _Count:
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """A list and the folder its paths are relative to."""
+    """A list below the root, and the folder its paths are relative to."""
 
+    root: Path
     name: str
     path: Path
     images: Path
@@ -124,7 +128,7 @@ def read(
     if findings.failed:
         return
     for each in chosen:
-        yield from _samples(root, each, findings, clean)
+        yield from _samples(each, findings, clean)
 
 
 def _choose(
@@ -138,21 +142,26 @@ def _choose(
     chosen = []
     for name, places in sorted(lists.items(), key=lambda item: list(LISTS).index(item[0])):
         if name == AUTOMATIC and not options.automatic:
-            detail = f"{places[0]} is left out; its labels are a network's, add it with --automatic"
+            detail = f"{places[0]} is left out; its labels are a network's"
+            detail += ", add it with --option automatic=true"
             findings.check("automatic annotations", True, detail)
             continue
         named = ", ".join(map(str, places))
         only = len(places) == 1
         detail = named if only else f"{named}: there must be one {name}; keep one of them"
         findings.check(f"one {name}", only, detail)
-        images = _image_root(places[0], image_roots)
+        first = [fields[0] for _, fields in islice(_lines(root, places[0]), 200)]
+        images = _image_root(first, image_roots)
         missing = (
-            f"none of the first images listed in {places[0]} lies below {root}; unpack the image "
-            "archives there (all parts in one folder, only the first one is opened)"
+            f"{places[0]} lists {first[0]!r} with backslashes, as Windows writes them; write '/' "
+            "in the whole list"
+            if any("\\" in path for path in first)
+            else f"none of the first images listed in {places[0]} lies below {root}; unpack the "
+            "image archives there (all parts in one folder, only the first one is opened)"
         )
         findings.check(f"images of {name}", images is not None, str(images or missing))
         if images:
-            chosen.append(_List(name, places[0], images))
+            chosen.append(_List(root, name, places[0], images))
     for name in ("training.csv", "validation.csv"):
         found = name in lists or (options.automatic and AUTOMATIC in lists)
         if not found:
@@ -162,11 +171,8 @@ def _choose(
     return chosen
 
 
-def _image_root(list_path: Path, roots: list[Path]) -> Path | None:
+def _image_root(first: list[str], roots: list[Path]) -> Path | None:
     """The folder in which most of the first listed images lie."""
-    first = []
-    for _, fields in islice(_lines(list_path), 200):
-        first.append(fields[0])
     hits = {root: sum(find_file(root, path) is not None for path in first) for root in roots}
     best = max(hits, key=lambda root: hits[root], default=None)
     return best if best is not None and hits[best] else None
@@ -174,7 +180,7 @@ def _image_root(list_path: Path, roots: list[Path]) -> Path | None:
 
 def find_file(images: Path, path: str) -> str | None:
     """The path as it is on disk: exact, else with the name's case ignored; None when missing."""
-    if os.path.exists(f"{images}/{path}"):  # noqa: PTH110  420,000 times: four times as fast
+    if os.path.isfile(f"{images}/{path}"):  # noqa: PTH113  420,000 times: four times as fast
         return path
     folder, _, name = path.rpartition("/")
     actual = _names_ignoring_case(images / folder).get(name.lower())
@@ -183,22 +189,21 @@ def find_file(images: Path, path: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def _names_ignoring_case(folder: Path) -> dict[str, str]:
-    return {path.name.lower(): path.name for path in folder.iterdir()} if folder.is_dir() else {}
+    return {name.lower(): name for name in foreign.names(folder)}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(root: Path, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields in the order of `COLUMNS`, whatever header there is.
 
     Raises ValueError naming the file where its header has other columns.
     """
-    with open(path, encoding="utf-8-sig", newline=None) as file:
-        order = None
-        for number, line in enumerate(file, 1):
-            fields = line.rstrip("\n").split(",")
-            if number == 1 and not _PATH.match(fields[0]):
-                order = _order(path, fields)
-            elif line.strip():
-                yield number, [fields[k] for k in order] if order and len(fields) == 9 else fields
+    order = None
+    for number, line in foreign.numbered_lines(root, path, foreign.LIST):
+        fields = line.split(",")
+        if number == 1 and not _FIRST.match(fields[0]):
+            order = _order(path, fields)
+        elif line.strip():
+            yield number, [fields[k] for k in order] if order and len(fields) == 9 else fields
 
 
 def _order(path: Path, header: list[str]) -> list[int] | None:
@@ -218,9 +223,15 @@ def parse(fields: list[str]) -> Row:
     if len(fields) != 9:
         raise ValueError(f"has {len(fields)} fields, not 9")
     path, *box, landmarks, expression, valence, arousal = fields
+    if not _PATH.fullmatch(path):
+        raise ValueError(f"names {path[:100]!r}, not <folder>/<file> below the images")
     if landmarks.count(";") != 135:
         raise ValueError(f"has {landmarks.count(';') + 1} landmark numbers, not 136")
-    row = Row(path, _box(box), landmarks, _code(expression), float(valence), float(arousal))
+    try:
+        va = foreign.number(valence), foreign.number(arousal)
+    except ValueError:
+        va = (math.nan, math.nan)
+    row = Row(path, _box(box), landmarks, _code(expression), *va)
     if row.labelled and not max(abs(row.valence), abs(row.arousal)) <= 1 + ROUNDING:
         raise ValueError(f"has valence {valence}, arousal {arousal}, neither -2 nor in [-1, 1]")
     return row
@@ -229,27 +240,28 @@ def parse(fields: list[str]) -> Row:
 def _box(fields: list[str]) -> tuple[float, float, float, float] | None:
     """Corners from x, y, width, height; None for the row whose box is NULL."""
     try:
-        x, y, width, height = map(float, fields)  # one NULL makes pandas write "134.0"
+        x, y, width, height = map(foreign.number, fields)  # one NULL makes pandas write "134.0"
     except ValueError:
         if "NULL" in (text.strip().upper() for text in fields):
             return None
-        raise ValueError(f"has a face box {fields} that is no number") from None
+        raise ValueError(f"has a face box {fields} that is no number of pixels") from None
     return (x, y, x + width, y + height) if width > 0 and height > 0 else None
 
 
 def _code(text: str) -> int:
     """0..10 from a number or, as in one copy of the automatic list, a name."""
     word = text.strip().lower()
-    code = _NAMES.index(word) if word in _NAMES else int(float(word))
-    if not 0 <= code <= 10:
-        raise ValueError(f"has expression {text}, not 0 to 10")
-    return code
+    if word in _NAMES:
+        return _NAMES.index(word)
+    if not _CODE.fullmatch(word):
+        raise ValueError(f"has expression {text[:60]}, not 0 to 10")
+    return int(float(word))
 
 
 def _count(each: _List) -> _Count:
     """One pass over a list, without reading an image but the headers of a few."""
     count = _Count()
-    for number, fields in _lines(each.path):
+    for number, fields in _lines(each.root, each.path):
         count.rows += 1
         try:
             row = parse(fields)
@@ -265,18 +277,14 @@ def _count(each: _List) -> _Count:
         count.missing += actual is None
         if row.box and actual and count.compared < _SQUARES:
             count.compared += 1
-            count.square += _is_square_around(each.images / actual, row.box)
+            count.square += _is_square_around(size_of(each.root, each.images / actual), row.box)
     return count
 
 
-def _is_square_around(image: Path, box: tuple[float, float, float, float]) -> bool:
+def _is_square_around(size: tuple[int, int] | None, box: tuple[float, float, float, float]) -> bool:
     """Whether the picture is a square with the box in its middle, as every one seen was."""
     left, top, right, _ = box
-    try:
-        header = probe(image.read_bytes())
-    except (Unreadable, OSError):
-        return False
-    return header.width == header.height == (right - left) + 2 * left and left == top
+    return size == (side := (right - left) + 2 * left, side) and left == top
 
 
 def _judge(root: Path, counts: Mapping[str, _Count], findings: Findings, options: Options) -> None:
@@ -332,11 +340,9 @@ def _warn(name: str, count: _Count, findings: Findings) -> None:
     )
 
 
-def _samples(
-    root: Path, each: _List, findings: Findings, clean: frozenset[str] | None
-) -> Iterator[Sample]:
-    prefix = each.images.relative_to(root).as_posix()
-    for number, fields in _lines(each.path):
+def _samples(each: _List, findings: Findings, clean: frozenset[str] | None) -> Iterator[Sample]:
+    prefix = each.images.relative_to(each.root).as_posix()
+    for number, fields in _lines(each.root, each.path):
         row = parse(fields)
         actual = find_file(each.images, row.path)
         if actual is None:
@@ -362,7 +368,7 @@ def _sample(name: str, row: Row, actual: str, prefix: str, clean: frozenset[str]
         official_split=name.removesuffix(".csv"),
         bbox_xyxy=row.box,
         bbox_source="affectnet" if row.box else None,
-        landmarks=tuple(map(float, row.landmarks.split(";"))),
+        landmarks=foreign.numbers(row.landmarks, ";"),
         landmarks_source="affectnet",
         expression_raw=row.code,
         expression=row.code if row.code < 8 else None,
@@ -392,9 +398,11 @@ def _emonet_names(paths: Iterable[Path]) -> frozenset[str] | None:
     names: set[str] = set()
     for path in paths:
         try:
-            with open(path, "rb") as file:
-                names.update(_PlainUnpickler(file).load())
-        except (pickle.UnpicklingError, TypeError, EOFError, AttributeError, IndexError) as error:
+            with foreign.opened(path.parent, path, foreign.TEXT) as file:
+                names.update(map(str, _PlainUnpickler(file).load()))
+        except OSError:
+            raise
+        except Exception as error:  # a broken pickle raises whatever its bytes make it raise
             raise ValueError(
                 f"{path} is no pickled dictionary of names as EmoNet publishes it ({error}); "
                 "take val_fullpath.pkl or test_fullpath.pkl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,13 @@ STOPS = {
     "cropped_copy": r"_cropped holds JPEG or cropped frames.* copy from the web",
     "clip_twice": r"001 is found twice below the root",
 }
+
+
+@pytest.mark.parametrize("value", ["true", '"3"', "null", "1e999", "[1]", "9" * 400])
+def test_only_numbers_of_json_are_labels(value: str, clean: Path, tmp_path: Path) -> None:
+    path = spoiled(clean, tmp_path, "afew_va") / "001" / "001.json"
+    path.write_text(re.sub(r'("valence": )-?\d+', rf"\g<1>{value}", path.read_text(), count=1))
+    assert_stops(read_tree(afew_va, path.parent.parent), r"001\.json: frame '00000' lacks a number")
 
 
 def test_each_stopping_oddity_has_its_sentence() -> None:

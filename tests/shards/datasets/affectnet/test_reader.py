@@ -132,7 +132,17 @@ def test_landmarks_outside_the_image_are_kept(tree: Tree2017):
         ({"landmarks": "1;2;3"}, "line 12 has 3 landmark numbers, not 136"),
         ({"va": "1.7,0.5"}, "line 12 has valence 1.7, arousal 0.5, neither -2 nor in"),
         ({"va": "nan,0.5"}, "line 12 has valence nan"),
+        ({"va": "0_1,0.5"}, "line 12 has valence 0_1"),
+        ({"va": "\u0660,0.5"}, "line 12 has valence \u0660"),
         ({"code": 11}, "line 12 has expression 11, not 0 to 10"),
+        ({"code": "inf"}, "line 12 has expression inf, not 0 to 10"),
+        ({"code": "2.7"}, "line 12 has expression 2.7, not 0 to 10"),
+        ({"code": "1_0"}, "line 12 has expression 1_0, not 0 to 10"),
+        ({"code": "\u0663"}, "line 12 has expression \u0663, not 0 to 10"),
+        ({"code": "9" * 5000}, "line 12 has expression 999"),
+        ({"code": "true"}, "line 12 has expression true"),
+        ({"box": "8,8,1e308,32"}, "line 12 has a face box ['8', '8', '1e308', '32'] that is no"),
+        ({"box": "inf,8,32,32"}, "line 12 has a face box"),
         ({"box": "a,b,c,d"}, "line 12 has a face box"),
         ({"va": "0.5"}, "line 12 has 8 fields, not 9"),
     ],
@@ -142,6 +152,48 @@ def test_wrong_rows_stop_with_file_line_and_rule(tree: Tree2017, change: dict, s
     samples, findings = read(tree.write())
     assert samples == [] and sentence in findings.failed[0]
     assert "training.csv" in findings.failed[0]
+
+
+@pytest.mark.parametrize("name", ["", "1/", "../../secret.jpg", "/etc/passwd", "1/../x"])
+def test_a_row_that_names_no_file_below_the_images_stops(tree: Tree2017, name: str):
+    tree.add(20)
+    lines = tree.lines["training.csv"]
+    lines[-1] = f"{name},{lines[-1].partition(',')[2]}"
+    samples, findings = read(tree.write())
+    assert samples == [] and f"training.csv: line 12 names {name!r}" in findings.failed[0]
+
+
+def test_backslashes_are_said_to_be_backslashes(tree: Tree2017):
+    lines = tree.lines["training.csv"]
+    lines[:] = [line.replace("/", "\\", 1) for line in lines]
+    samples, findings = read(tree.write())
+    (sentence,) = findings.failed
+    assert samples == [] and "with backslashes, as Windows writes them; write '/'" in sentence
+
+
+def test_landmarks_that_are_no_pixels_stop_with_file_and_line(tree: Tree2017):
+    tree.add(20, landmarks=LANDMARKS.replace("20.00", "1e308"))
+    with pytest.raises(ValueError, match=r"training\.csv: line 12: '1e308.* plain numbers up to"):
+        read(tree.write())
+
+
+def test_the_automatic_list_is_added_by_an_option_that_exists(tree: Tree2017):
+    tree.lines["automatically_annotated.csv"] = []
+    tree.add(20, csv="automatically_annotated.csv")
+    findings = read(tree.write())[1]
+    details = [check["detail"] for check in findings.checks]
+    assert any("add it with --option automatic=true" in detail for detail in details)
+    assert len(read(tree.root, automatic=True, allow_count=True)[0]) == 15
+
+
+def test_a_list_in_another_encoding_is_named(tree: Tree2017):
+    path = tree.write() / tree.lists / "training.csv"
+    path.write_bytes(path.read_bytes() + "é".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"training\.csv: line 12 is no UTF-8 text"):
+        read(tree.root)
+    text = path.read_bytes()[:-1].decode()
+    path.write_bytes(text.encode("utf-16"))
+    assert len(read(tree.root)[0]) == 14
 
 
 def test_a_list_cut_in_the_middle_stops(tree: Tree2017):

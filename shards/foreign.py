@@ -1,0 +1,297 @@
+"""Files that others wrote (lists, JSON, `.npy`, `.pts`, cards): opened in one way by every reader.
+
+Only regular files are opened, so that a pipe or a device cannot hang a run; only below the root
+that the user named, after links are resolved; only up to a size that fits their kind. Whatever a
+file holds, the outcome is its content or one ValueError that names the file, and the line where
+there are lines. A missing file is FileNotFoundError, as everywhere.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, BinaryIO
+
+import numpy as np
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+IMAGE, FILM, LIST, TEXT, JSON, ARRAY, POINTS = (
+    256 * MIB, 256 * GIB, 4 * GIB, 256 * MIB, 64 * MIB, MIB, 256 * KIB,
+)  # fmt: skip  # bytes of the largest file of a kind: far above any that was ever released
+FAR = 1e6  # pixels; no coordinate of a picture lies beyond
+
+_LINE = MIB  # characters; a row of AffectNet has a thousand
+_NUMBERS = re.compile(r"[0-9eE+.\-\s,;]*", re.ASCII)  # float() takes 1_0, inf and Arabic digits too
+_STRAYS = ("thumbs.db", "desktop.ini", "__macosx")
+_BOMS = {
+    b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16",
+}  # fmt: skip
+_BROKEN = (ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError)
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------- what is opened
+
+
+def stray(name: str) -> bool:
+    """Whether a system left the file there: `.DS_Store`, `._*`, `Thumbs.db`, `desktop.ini`."""
+    return name.startswith(".") or name.casefold() in _STRAYS
+
+
+def names(folder: Path, suffix: str = "") -> list[str]:
+    """Sorted names in a folder, without strays; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    found = (name for name in os.listdir(folder) if not stray(name))  # noqa: PTH208  20,000 names
+    return sorted(name for name in found if name.casefold().endswith(suffix))
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted, without strays."""
+    return [path for name in names(folder) if (path := folder / name).is_dir()]
+
+
+def check(root: Path, path: Path, limit: int) -> None:
+    """Raise ValueError unless `path` is a regular file of at most `limit` bytes below `root`."""
+    _check_facts(path, path.stat(), limit)
+    folder = (path.resolve() if path.is_symlink() else path).parent
+    if not _below(root, folder):
+        raise ValueError(
+            f"{path} leads to {path.resolve()}, outside {root}; put the file itself there "
+            "(only a folder directly below the root may be a link to another disk)"
+        )
+
+
+def _check_facts(path: Path, facts: os.stat_result, limit: int) -> None:
+    kind = stat.S_IFMT(facts.st_mode)
+    if kind != stat.S_IFREG:
+        raise ValueError(
+            f"{path} is {_KINDS.get(kind, 'no file')}, and only regular files are read; remove it "
+            "or put the file of the release there"
+        )
+    if facts.st_size > limit:
+        raise ValueError(
+            f"{path} has {facts.st_size:,} bytes, and files of its kind have at most {limit:,}; "
+            "restore it from the release"
+        )
+
+
+@lru_cache(maxsize=4096)
+def _below(root: Path, folder: Path) -> bool:
+    """Whether a folder lies below the root, or below a folder that the root itself links to."""
+    tops = (path for path in folders(root) if path.is_symlink())
+    return any(folder.resolve().is_relative_to(top.resolve()) for top in (root, *tops))
+
+
+@contextmanager
+def opened(root: Path, path: Path, limit: int) -> Iterator[BinaryIO]:
+    """A file for reading, checked before and after it is opened, which never waits."""
+    check(root, path, limit)
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        _check_facts(path, os.fstat(file.fileno()), limit)
+        yield file
+
+
+def content(root: Path, path: Path, limit: int = IMAGE) -> bytes:
+    """All bytes of a file."""
+    with opened(root, path, limit) as file:
+        return file.read(limit)
+
+
+# ---------------------------------------------------------------- text
+
+
+def numbered_lines(root: Path, path: Path, limit: int = TEXT) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers from 1, without their ends: UTF-8, or UTF-16 or 32 that says so.
+
+    Raises ValueError naming file and line for another encoding or a line without end.
+    """
+    with opened(root, path, limit) as file:
+        encoding = _encoding(file.read(4))
+        file.seek(0)
+        text = io.TextIOWrapper(file, encoding, "surrogateescape", newline=None)
+        number = 0
+        try:
+            while line := text.readline(_LINE):
+                number += 1
+                _check_line(line)
+                yield number, line.rstrip("\n")
+        except UnicodeError:
+            raise ValueError(
+                f"{path}: line {number or 1} is no {encoding.removesuffix('-sig').upper()} text; "
+                "save the file as UTF-8"
+            ) from None
+        except _NoLineError as error:
+            raise ValueError(f"{path}: line {number} {error}; restore the file") from None
+
+
+class _NoLineError(Exception):
+    """What is wrong with a line of text."""
+
+
+def _encoding(start: bytes) -> str:
+    return next((name for bom, name in _BOMS.items() if start.startswith(bom)), "utf-8-sig")
+
+
+def _check_line(line: str) -> None:
+    if not line.isascii():
+        line.encode()  # what was no text cannot be encoded
+    if "\0" in line:
+        raise _NoLineError("holds zero bytes, as binary files and UTF-16 without a mark do")
+    if len(line) >= _LINE:
+        raise _NoLineError(f"has more than {_LINE:,} characters")
+
+
+def lines(root: Path, path: Path) -> list[str]:
+    """The lines of a small text file, without empty last lines."""
+    found = [line for _, line in numbered_lines(root, path)]
+    while found and not found[-1].strip():
+        found.pop()
+    return found
+
+
+def number_rows(
+    path: Path, found: Iterable[str], first: int, width: int
+) -> list[tuple[float, ...]]:
+    """Rows of `width` comma-separated numbers; `first` is the 1-based line number of the first.
+
+    Raises ValueError naming file and line: a skipped line would shift every label after it.
+    """
+    rows = []
+    for number, line in enumerate(found, first):
+        try:
+            row = numbers(line.strip().rstrip(","), ",")
+        except ValueError:
+            row = ()
+        if len(row) != width:
+            raise ValueError(
+                f"{path}: line {number} reads {line[:60]!r} where {width} comma-separated "
+                "number(s) belong; restore the file from the release"
+            )
+        rows.append(row)
+    return rows
+
+
+def points(root: Path, path: Path, count: int) -> tuple[float, ...] | None:
+    """`count` points x, y of a `.pts` file, flattened; None where there is no such file.
+
+    A missing file means that no face was detected in that frame. The syntax is `version: 1`,
+    `n_points: N`, then N pairs between braces, with any white space between numbers.
+
+    Raises ValueError when the file is there and does not hold `count` points.
+    """
+    try:
+        text = "\n".join(lines(root, path))
+    except FileNotFoundError:
+        return None
+    try:
+        found = numbers(text.partition("{")[2].partition("}")[0])
+    except ValueError:
+        found = ()
+    if len(found) != 2 * count:
+        raise ValueError(f"{path} does not hold {count} points between braces")
+    return found
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def numbers(text: str, separator: str | None = None) -> tuple[float, ...]:
+    """Plain decimal numbers; raises ValueError for any other word, and for one beyond `FAR`."""
+    found = tuple(map(float, text.split(separator))) if _NUMBERS.fullmatch(text) else None
+    if found is None or (found and not (max(found) <= FAR and min(found) >= -FAR)):
+        raise ValueError(f"{text[:60]!r} is not made of plain numbers up to {FAR:,.0f}")
+    return found
+
+
+def number(text: str) -> float:
+    """One plain decimal number."""
+    (found,) = numbers(text, ",") if text.strip() else (math.nan,)
+    if math.isnan(found):
+        raise ValueError("a number is missing")
+    return found
+
+
+def plain(value: Any, what: str = "value") -> float:
+    """A number of JSON, which is neither true nor text; raises ValueError for others."""
+    if type(value) not in (int, float) or not abs(value) <= FAR:
+        raise ValueError(f"{what} is {str(value)[:60]!r} and no number")
+    return float(value)
+
+
+# ---------------------------------------------------------------- JSON and arrays
+
+
+def json_object(root: Path, path: Path, what: str, limit: int = JSON) -> dict[str, Any]:
+    """The one object of a JSON file, with each key once and without NaN and Infinity.
+
+    Raises ValueError saying that the file is no `what`, and why.
+    """
+    text = "\n".join(line for _, line in numbered_lines(root, path, limit))
+    try:
+        found = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds a {type(found).__name__} where an object belongs")
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{path} is no {what} ({reason}); restore it") from None
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen = [key for key, _ in pairs]
+        twice = next(key for key in seen if seen.count(key) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands there twice")
+    return found
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def array(root: Path, path: Path) -> np.ndarray:
+    """A small `.npy` file, several times as fast as `numpy.load`. Pickled objects are refused."""
+    stored = content(root, path, ARRAY)
+    try:
+        start = 10 + int.from_bytes(stored[8:10], "little")
+        dtype, shape = _header(stored[:start])
+        return np.frombuffer(stored, dtype, math.prod(shape), start).reshape(shape)
+    except _BROKEN as error:
+        raise ValueError(
+            f"{path} is no plain .npy file ({error}); pickles are never opened, so take the file "
+            "from the release"
+        ) from None
+
+
+@lru_cache(maxsize=256)
+def _header(stored: bytes) -> tuple[np.dtype, tuple[int, ...]]:
+    """Type and shape; a release has a handful of different headers in a million files."""
+    file = io.BytesIO(stored)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("its version is not 1.0")
+    with warnings.catch_warnings(action="error"):
+        try:
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        except (Warning, TokenError) as error:
+            raise ValueError(f"its header is odd: {error}") from None
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its shape is {shape}")
+    return dtype, shape
