@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any, NoReturn
+
+_LARGEST = 64 * 2**20  # bytes of a JSON file of ours
 
 
 def write_aside(path: Path, content: bytes) -> None:
@@ -33,3 +37,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of ours; ValueError naming it where it is none, too large, or holds NaN."""
+    if not path.is_file() or path.stat().st_size > _LARGEST:
+        raise ValueError(f"{path} is no file of at most {_LARGEST} bytes; restore it")
+    try:
+        return parsed(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); restore it or write it anew") from None
+
+
+def parsed(text: str) -> Any:
+    """JSON as its standard has it; ValueError otherwise, however deep it is nested."""
+    try:
+        return json.loads(text, parse_constant=_refused)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")

@@ -34,7 +34,8 @@ from avce.recipes import RECIPES
 from avce.scores.intervals import compare
 from avce.scores.predictions import predict_table
 from avce.training.journal import read_log
-from avce.training.run_folder import load_run, read_facts
+from avce.training.record import read_record
+from avce.training.run_folder import load_run
 from avce.training.trainer import fit
 from pipelines import Batches
 from shards import LABELS, LabelIndex
@@ -94,7 +95,7 @@ def train(name: str, config: Config, index: LabelIndex, run: Path) -> None:
         if lock is None:
             raise SystemExit(f"{run} is being trained by another process; wait for it")
         begun = (run / "run.json").exists()
-        if begun and read_facts(run).get("scores"):
+        if begun and read_record(run).scores:
             return
         start = time.monotonic()
         with (
@@ -107,7 +108,7 @@ def train(name: str, config: Config, index: LabelIndex, run: Path) -> None:
 
 def last_scores(run: Path) -> tuple[float, ...]:
     """CCC of valence and arousal, or the accuracy, of the last weights; an undefined CCC is 0."""
-    last = read_facts(run)["scores"]["last"]
+    last = (read_record(run).scores or {})["last"]
     if "accuracy" in last:
         return (last["accuracy"],)
     return last["valence"]["ccc"] or 0.0, last["arousal"]["ccc"] or 0.0
@@ -115,7 +116,7 @@ def last_scores(run: Path) -> tuple[float, ...]:
 
 def collapsed(run: Path) -> bool:
     """Whether the last weights predict the same for every face."""
-    last = read_facts(run)["scores"]["last"]
+    last = (read_record(run).scores or {})["last"]
     return "valence" in last and None in (last["valence"]["ccc"], last["arousal"]["ccc"])
 
 

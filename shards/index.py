@@ -175,18 +175,10 @@ class LabelIndex:
     @property
     def splits(self) -> dict[str, int]:
         """Rows per split, without the empty ones."""
-        return self.counts("split")
-
-    def counts(self, name: str) -> dict[Any, int]:
-        """Rows per value of a column of words or small numbers; nulls are not counted."""
-        if pa.types.is_dictionary(self._column(name).type):
-            words, codes = self._words(name), self._codes(name)
-            counted = np.bincount(codes, minlength=len(words)).tolist()
-        else:
-            pairs = pc.value_counts(self._column(name).drop_null())
-            words, counted = (pairs.field(k).to_pylist() for k in range(2))
-            words, counted = zip(*sorted(zip(words, counted, strict=True)), strict=True) or ((), ())
-        return {word: n for word, n in zip(words, counted, strict=True) if n}
+        codes = self._codes("split")
+        words = self._words("split")
+        counts = np.bincount(codes, minlength=len(words))
+        return {word: int(n) for word, n in zip(words, counts, strict=True) if n}
 
     def where(self, *, filter: pc.Expression | None = None, **columns: Any) -> Selection:
         """Rows that meet every condition, in row order.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from avce.method.build import Method
     from avce.report.pictures import Exhibit, Picture
     from avce.scores.scoreboard import Setting
+    from avce.training.record import RunRecord, Shards
     from pipelines import Batches
     from shards import LabelIndex, Selection
 
@@ -31,7 +32,7 @@ class Evaluated:
 
     run: Path
     table: Any  # a pyarrow table
-    facts: dict[str, Any]
+    record: RunRecord
     part: Selection
     split: str
     method: Method
@@ -81,18 +82,18 @@ def chosen_runs(runs: list[Path] | None, choice: Choice, to: Path | None = None)
     Raises FileNotFoundError or ValueError: no run, no weights, no shards, or an output `to` in the
     place of any of them.
     """
-    from avce.training.run_folder import read_facts
+    from avce.training.record import read_record
     from shards.index import LABELS
 
     found = runs or [latest()]
     for run in found:
-        known = read_facts(run)
+        known = read_record(run)
         if not (run / f"{choice.which}.safetensors").is_file():
             raise FileNotFoundError(
                 f"{run}/{choice.which}.safetensors does not exist: nothing is saved yet; train on "
                 "(--resume), or choose another run"
             )
-        folders = choice.shards or [Path(p) for p in known["shards"]["folders"]]
+        folders = choice.shards or known.shards.places(run)
         for folder in folders:
             if not (folder / LABELS).is_file():
                 raise FileNotFoundError(
@@ -110,10 +111,10 @@ def predict_split(run: Path, choice: Choice, flip: bool = False) -> Evaluated:
     from avce.training.run_folder import load_run
     from shards import LabelIndex
 
-    method, config, facts = load_run(run, choice.which)
+    method, config, record = load_run(run, choice.which)
     method.to(device())
-    index = LabelIndex.open(choice.shards or facts["shards"]["folders"])
-    own = None if choice.shards else facts["shards"]["fold"]
+    index = LabelIndex.open(choice.shards or record.shards.places(run))
+    own = None if choice.shards else record.shards.fold
     fold = own if choice.fold is None else choice.fold
     split = choice.split or index.held_out
     part = labelled(index, config, split, fold, choice.where)
@@ -121,7 +122,7 @@ def predict_split(run: Path, choice: Choice, flip: bool = False) -> Evaluated:
         table = predict_table(
             method, stream(part, config), index.table, flip=flip, progress=progress
         )
-    return Evaluated(run, table, facts, part, split, method, config)
+    return Evaluated(run, table, record, part, split, method, config)
 
 
 def latest() -> Path:
@@ -153,23 +154,20 @@ def filmed(
         )
 
 
-def configured(learning: Learning, resume: Path | None) -> tuple[Config, dict[str, Any] | None]:
+def configured(learning: Learning, resume: Path | None) -> tuple[Config, Shards | None]:
     """The config of a recipe, or of the run to go on with and what that run was trained on."""
-    from avce.config import Config, with_settings
+    from avce.config import with_settings
     from avce.recipes import recipe as recipe_of
+    from avce.training.record import read_record
 
-    facts = None
-    if resume:
-        from avce.training.run_folder import read_facts
-
-        facts = read_facts(resume)
+    record = read_record(resume) if resume else None
     try:
-        config = Config.from_dict(facts["config"]) if facts else recipe_of(learning.recipe)
+        config = record.config if record else recipe_of(learning.recipe)
         chosen = with_settings(config, learning.changes)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    if facts or not lacks_weights(chosen, learning.changes):
-        return chosen, facts and facts["shards"]
+    if record or not lacks_weights(chosen, learning.changes):
+        return chosen, record and record.shards
     tell(
         f"no ImageNet weights of {chosen.encoder} on this disk: training starts from random ones "
         "(--weights imagenet downloads them, --weights PATH reads a file)"
@@ -258,11 +256,11 @@ def pictures(sources: Sequence[str], skipped: Any) -> tuple[Any, bool]:
 def sure_scores(run: Path, which: Which) -> dict[str, Any] | None:
     """A run's scores with intervals on what it held out; None where its shards are not here."""
     from avce.scores.intervals import assess
-    from avce.training.run_folder import read_facts
+    from avce.training.record import read_record
     from shards import LABELS
 
-    folders = (read_facts(run).get("shards") or {}).get("folders") or []
-    if not folders or not all((Path(folder) / LABELS).is_file() for folder in folders):
+    folders = read_record(run).shards.places(run)
+    if not folders or not all((folder / LABELS).is_file() for folder in folders):
         tell("the run's shards are not here: the card has its scores without intervals")
         return None
     return assess(predict_split(run, Choice(which=which)).table, str(run)).as_dict()

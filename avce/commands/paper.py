@@ -107,7 +107,7 @@ def import_weights(
     one_of(kind, ["released"], "source")
     released = convert_released(paths)
     folder = RunFolder.begin(run, released.config, 1, {"folders": [], "fold": None})
-    folder.facts["imported"] = released.digests
+    folder.record.imported = released.digests
     folder.write()
     folder.save_weights("best", released.tensors, 0)
     say(released.report())

@@ -60,7 +60,7 @@ def evaluate_run(
         for name, table in tables.items()
     ]
     if save:
-        write_predictions(save, one_table(named, merged=merge), seen[0].facts)
+        write_predictions(save, one_table(named, merged=merge), seen[0].record.to_json())
         tell(f"wrote {save}")
     setting = seen[0].setting(choice, scoring.convention, scoring.flip)
     drawn = scoreboard.board(scored, published_on(setting.dataset), setting)
@@ -79,7 +79,7 @@ def evaluate_run(
 
 def merged(seen: Sequence[Evaluated], wanted: bool | None) -> bool:
     """Whether runs are the folds of one: as it is wanted, or where each held out another fold."""
-    folds = [s.facts["shards"].get("fold") for s in seen]
+    folds = [s.record.shards.fold for s in seen]
     if wanted is None:
         wanted = None not in folds and len(set(folds)) == len(seen) > 1
     if wanted:
@@ -154,7 +154,7 @@ def report(
     setting = first.setting(choice)
     kinds = {"maps", "tsne", "video"}
     subject = Subject(
-        [Run(s.run.name, s.table, s.facts, s.log) for s in seen],
+        [Run(s.run.name, s.table, s.record, s.log) for s in seen],
         published=published_on(setting.dataset),
         setting=setting,
         data_card={
@@ -162,7 +162,7 @@ def report(
             "digest": first.index.digest,
             "stand-in": "yes: drawn faces" if setting.stand_in else "no",
         },
-        commands=[line for s in seen for line in commands_of(str(s.run), s.facts, s.split)],
+        commands=[line for s in seen for line in commands_of(str(s.run), s.record, s.split)],
         pictures=collection(
             [s.exhibit() for s in seen], kinds, first.index.read, EXPRESSIONS, maps
         ),

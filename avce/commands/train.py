@@ -34,26 +34,28 @@ def train(
     ] = None,
 ) -> None:
     """Train a model. Works alone, under `accelerate launch` and under `torchrun`."""
-    config, facts = configured(learning, resume)
+    config, before = configured(learning, resume)
     from shards import LabelIndex
 
-    if resume and facts:
-        shards, fold = [Path(p) for p in facts["folders"]], facts["fold"]
+    if resume and before:
+        shards, fold = shards or before.places(resume), before.fold
     index = LabelIndex.open(folders := shards or [SHARDS / "affectnet"])
     held = index.held_out
     parts = {name: labelled(index, config, name, fold) for name in ("train", held)}
     if held == "test" and fold is None:
         tell("no split val in these shards: scored on test, on which the best weights are chosen")
     facts = {
-        "folders": [str(folder) for folder in folders],
+        "folders": [str(folder.resolve()) for folder in folders],
         "fold": fold,
+        "datasets": index.table["dataset"].unique().to_pylist(),
         "digest": index.digest,
         "crop": index.metadata.get("options", {}),
         "parts": {name: {"n": len(part), "digest": part.digest} for name, part in parts.items()},
     }
     from avce.method.build import build_method
     from avce.ranks import of_first_rank
-    from avce.training.run_folder import first_scores, read_facts
+    from avce.training.record import read_record
+    from avce.training.run_folder import first_scores
     from avce.training.trainer import Interrupted, fit
 
     folder = resume or run or Path(of_first_rank(str(RUNS / f"{learning.recipe}-{stamp()}")))
@@ -74,6 +76,6 @@ def train(
             then("train", "--resume", folder, what="go on with")
             return
     if leads():
-        scores = read_facts(folder)["scores"]["best"]
+        scores = dict((read_record(folder).scores or {})["best"])
         print_scores(f"{folder} on held-out faces, best weights", first_scores(folder), scores)
         then("eval", folder, "--split", held)

@@ -24,6 +24,7 @@ from avce.inference.predictor import crop_of
 from avce.method.encoders import MEAN, STD
 from avce.method.models import AVModel
 from avce.training.checkpoint import as_safetensors
+from avce.training.record import RunRecord
 from avce.training.run_folder import Which, load_run
 from pipelines.pixels import CROP
 from shards.crop import Crop
@@ -46,17 +47,17 @@ def export(
     validation scores. Raises ValueError where ONNX is not installed or computes something else.
     """
     run = Path(run)
-    method, config, facts = load_run(run, which)
+    method, config, record = load_run(run, which)
     folder = Path(to) if to else run / "export"
     folder.mkdir(parents=True, exist_ok=True)
-    described = description(config, crop_of(facts))
+    described = description(config, crop_of(record))
     if format == "onnx":
         path = _write_onnx(folder / "model.onnx", method.model, config, described)
     else:
         path = folder / "model.safetensors"
         write_aside(path, as_safetensors(method.model.state_dict(), avce=json.dumps(described)))
     card = folder / "MODEL_CARD.md"
-    write_aside(card, model_card(config, facts, which, scores).encode())
+    write_aside(card, model_card(record, which, scores).encode())
     return [path, card]
 
 
@@ -150,33 +151,28 @@ def _check(content: bytes, model: nn.Module, config: Config, path: Path) -> None
 
 
 def model_card(
-    config: Config,
-    facts: Mapping[str, Any],
+    record: RunRecord,
     which: Which = "best",
     scores: Mapping[str, Any] | None = None,
 ) -> str:
     """What the model is, learned from, and scores; how to feed it, and what not to use it for."""
-    shards = facts.get("shards") or {}
+    config, shards = record.config, record.shards
     return _CARD.format(
         encoder=config.encoder,
         what="valence and arousal in [-1, 1]" if config.task == "va" else "expressions",
         method=f"{config.method}, {config.formula}, {config.phases}",
         which=which,
-        commit=facts.get("git_commit") or "unknown",
-        datasets=", ".join(shards.get("datasets") or shards.get("folders") or ["not recorded"]),
-        digest=shards.get("digest", "not recorded"),
-        scores=_score_lines(scores or _own_scores(facts, which)),
+        commit=record.git_commit or "unknown",
+        datasets=", ".join(shards.datasets or shards.folders or ["not recorded"]),
+        digest=shards.digest or "not recorded",
+        scores=_score_lines(scores or (record.scores or {}).get(which) or {}),
         size=config.image_size,
-        crop=crop_of(dict(facts)),
+        crop=crop_of(record),
         centre=CROP,
         mean=", ".join(map(str, MEAN)),
         std=", ".join(map(str, STD)),
         outputs=", ".join(outputs_of(config)),
     )
-
-
-def _own_scores(facts: Mapping[str, Any], which: Which) -> Mapping[str, Any]:
-    return (facts.get("scores") or {}).get(which) or {}
 
 
 def _score_lines(scores: Mapping[str, Any]) -> str:

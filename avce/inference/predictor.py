@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from avce.config import Config
 from avce.method.build import build_method
 from avce.scores.evaluate import device_of, evaluating
 from avce.training.checkpoint import read_safetensors
+from avce.training.record import RunRecord
 from avce.training.run_folder import Which, load_run
 from pipelines import pixels
 from shards.crop import Crop, cut
@@ -61,8 +62,8 @@ class Predictor:
         if exported.suffix == ".safetensors" and exported.is_file():
             model, config, crop = _exported(exported)
         else:
-            model, config, facts = load_run(run, which)
-            crop = crop_of(facts)
+            model, config, record = load_run(run, which)
+            crop = crop_of(record)
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model.to(chosen).eval(), config, crop)
 
@@ -116,9 +117,9 @@ class Predictor:
         return torch.cat(parts).numpy()
 
 
-def crop_of(facts: dict[str, Any]) -> Crop:
+def crop_of(record: RunRecord) -> Crop:
     """How a run's shards were cut around a box, from its run.json; the default where unsaid."""
-    crop = (facts.get("shards") or {}).get("crop") or {}
+    crop = record.shards.crop
     return Crop(**{name: crop[name] for name in ("margin", "size") if name in crop})
 
 

@@ -6,17 +6,17 @@ and LaTeX. A run belongs to a row when it lies at `ROOT/tableN/ROW/seedS`.
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from avce.paper.published import TABLES, Row, Table
 from avce.scores import sheet
 from avce.scores.metrics import AXES, TITLES
 from avce.scores.scoreboard import Published
+from avce.training.record import Ending, read_record
 
 
 @dataclass(frozen=True)
@@ -138,22 +138,18 @@ def _filled(table: Table, row: Row, root: Path) -> Filled:
     return Filled(row, tuple(seeds), ours, tuple(undefined))
 
 
-def _facts(folder: Path) -> dict[str, Any] | None:
-    path = folder / "run.json"
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def _scores(folder: Path) -> dict[str, Any] | None:
+def _scores(folder: Path) -> Mapping[str, Any] | None:
     """The best checkpoint's scores of a finished run."""
-    facts = _facts(folder)
-    scores = facts.get("scores") if facts else None
-    return scores.get("best", scores) if scores else None
+    if not (folder / "run.json").exists():
+        return None
+    scores = read_record(folder, Ending).scores
+    return cast(dict[str, Any], scores["best"]) if scores else None
 
 
-def _values(scores: dict[str, Any], metric: str) -> tuple[float | None, ...]:
+def _values(scores: Mapping[str, Any], metric: str) -> tuple[float | None, ...]:
     if metric == "accuracy":
-        return (scores["accuracy"],)
-    return tuple(scores[axis][metric] for axis in AXES)
+        return (scores.get("accuracy"),)
+    return tuple(scores.get(axis, {}).get(metric) for axis in AXES)
 
 
 # What decides which method a run trained; budgets and loops may differ.
@@ -161,12 +157,12 @@ _DEFINING = ("method", "task", "formula", "mining", "encoder", "stack", "discrim
 
 
 def _check_recipe(folder: Path, row: Row) -> None:
-    facts, wanted = _facts(folder), row.config
-    if facts is None or wanted is None:
+    trained, wanted = read_record(folder).config, row.config
+    if wanted is None:
         return
     for name in _DEFINING:
-        found, expected = facts["config"].get(name), getattr(wanted, name)
-        if found is not None and found != expected:
+        found, expected = getattr(trained, name), getattr(wanted, name)
+        if found != expected:
             raise ValueError(
                 f"{folder} was trained with {name}={found}, but row {row.name!r} is "
                 f"{name}={expected}; move the run away or train it as the row's command says"

@@ -30,6 +30,7 @@ from avce.scores.metrics import ClassScores, Scores
 from avce.scores.predictions import aligned, in_order, is_classes, pair_of, videos_of
 from avce.scores.scoreboard import Board, Cell, Published, Setting, board, counted
 from avce.training.journal import flat_numbers
+from avce.training.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Run:
 
     name: str
     predictions: pa.Table
-    facts: Mapping[str, Any] = field(default_factory=dict)  # its run.json
+    record: RunRecord | None = None
     log: Sequence[Mapping[str, Any]] = ()  # the records of its log.jsonl
 
 
@@ -475,29 +476,29 @@ _LIMITS = (
 def _model_card(subject: Subject) -> Section:
     parts: list[Html] = []
     for run in subject.runs:
-        pairs = _model_facts(run.facts)
+        pairs = _model_facts(run.record)
         if pairs:
             parts += [tag("h3", run.name), facts(pairs)]
     intended = ("intended use", "Research on affect: comparing methods, summarising many faces.")
     return Section("model", "Model card", [*parts, facts([intended, ("limits", _LIMITS)])])
 
 
-def _model_facts(known: Mapping[str, Any]) -> list[tuple[str, str]]:
-    config = known.get("config", {})
+def _model_facts(record: RunRecord | None) -> list[tuple[str, str]]:
+    if record is None:
+        return []
     names = (
         ("method", "method"), ("formula", "formula"), ("encoder", "encoder"),
         ("weights", "starts from"), ("image_size", "image, pixels a side"),
         ("epochs", "epochs"), ("batch_size", "batch"), ("seed", "seed"),
     )  # fmt: skip
-    pairs = [(title, str(config[name])) for name, title in names if name in config]
+    pairs = [(title, str(getattr(record.config, name))) for name, title in names]
     for name in ("git_commit", "started", "finished", "world_size"):
-        if known.get(name) is not None:
-            pairs.append((name.replace("_", " "), str(known[name])))
-    if known.get("shards"):
-        pairs.append(("shards", json.dumps(known["shards"])))
-    versions = known.get("versions") or {}
-    if versions:
-        pairs.append(("versions", ", ".join(f"{n} {v}" for n, v in versions.items())))
+        if (value := getattr(record, name)) is not None:
+            pairs.append((name.replace("_", " "), str(value)))
+    if shards := record.to_json().get("shards"):
+        pairs.append(("shards", json.dumps(shards)))
+    if record.versions:
+        pairs.append(("versions", ", ".join(f"{n} {v}" for n, v in record.versions.items())))
     return pairs
 
 
@@ -508,14 +509,12 @@ def _commands(subject: Subject) -> Section | None:
     return Section("commands", "Commands", [tag("p", "What made these numbers, in order:"), text])
 
 
-def commands_of(run: str, known: Mapping[str, Any], split: str) -> list[str]:
+def commands_of(run: str, record: RunRecord, split: str) -> list[str]:
     """What to type for the same run and the same scores, from its run.json."""
-    shards = known.get("shards") or {}
-    folders = [f"--shards {folder}" for folder in shards.get("folders") or []]
-    fold = [f"--fold {shards['fold']}"] if shards.get("fold") is not None else []
-    plain = Config().to_dict()
-    config = known.get("config") or {}
-    changed = [f"--set {name}={_typed(v)}" for name, v in config.items() if plain.get(name) != v]
+    folders = [f"--shards {shlex.quote(folder)}" for folder in record.shards.folders]
+    fold = [] if record.shards.fold is None else [f"--fold {record.shards.fold}"]
+    plain, config = Config().to_dict(), record.config.to_dict()
+    changed = [f"--set {name}={_typed(v)}" for name, v in config.items() if plain[name] != v]
     train = " ".join(["accelerate launch cli.py train", f"--run {run}", *folders, *fold, *changed])
     return [train, f"python cli.py eval {run} --split {split}"]
 

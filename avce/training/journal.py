@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from avce.durable import write_aside
+from avce.durable import parsed, write_aside
 
 Record = dict[str, Any]
 
@@ -43,14 +43,28 @@ class Journal:
 
 
 def read_log(path: Path) -> list[Record]:
-    """The records of a `log.jsonl`; a line cut off by a crash is left out."""
+    """The records of a `log.jsonl`; a last line cut off by a crash is left out.
+
+    ValueError naming the line where another one is no object with a whole number as its step.
+    """
+    lines = path.read_bytes().splitlines()
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+            records.append(_record(line.decode()))
+        except ValueError as error:
+            if number < len(lines):
+                raise ValueError(
+                    f"{path}: line {number} is no record of a log ({error}); delete the line"
+                ) from None
     return records
+
+
+def _record(line: str) -> Record:
+    found = parsed(line)
+    if not isinstance(found, dict) or type(found.get("step")) is not int:
+        raise ValueError("it needs an object with a step")
+    return found
 
 
 class Stopwatch:

@@ -1,19 +1,11 @@
-"""The run folder: `run.json`, `best.safetensors`, `last.safetensors`, and how to open a run again.
-
-`run.json` holds what a reader needs to repeat or to doubt a number: the full config, git commit,
-package versions, seed, world size, the digests of the shards, one entry per session (start, resume)
-and the final scores.
-"""
+"""The run folder: run.json, best and last weights, and how to open a run again."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor
 
@@ -21,13 +13,20 @@ from avce.config import Config
 from avce.durable import write_aside
 from avce.method.build import Method, build_method
 from avce.training.checkpoint import as_safetensors, read_safetensors
+from avce.training.journal import read_log
+from avce.training.record import (
+    VERSION,
+    RunRecord,
+    RunScores,
+    Session,
+    Shards,
+    git_commit,
+    now,
+    read_record,
+    versions,
+)
 
 Which = Literal["best", "last"]
-
-PACKAGES = (
-    "avce", "torch", "torchvision", "nvidia-dali-cuda120", "accelerate", "numpy", "pyarrow",
-    "safetensors", "cvxpy", "cvxpylayers", "ecos",
-)  # fmt: skip
 
 # What a resumed run may change: how long it runs and how it reports, never what it learns.
 CHANGEABLE = frozenset(
@@ -48,45 +47,46 @@ class RunFolder:
     """One run on disk. Rank 0 alone calls what writes."""
 
     path: Path
-    facts: dict[str, Any]
+    record: RunRecord
     commit: str | None  # of the code that runs now
 
     @classmethod
     def begin(
         cls, path: Path, config: Config, world_size: int, shards: dict[str, Any] | None
     ) -> RunFolder:
-        """The facts of a new run, not yet written; refuses a folder that holds another run."""
+        """The record of a new run, not yet written; refuses a folder that holds another run."""
         if (path / "run.json").exists():
             raise ValueError(
                 f"{path} already holds a run; resume it, or choose another folder for a new one"
             )
         commit = git_commit()
-        facts = {
-            "config": config.to_dict(),
-            "seed": config.seed,
-            "git_commit": commit,
-            "versions": versions(),
-            "world_size": world_size,
-            "shards": shards or {},
-            "started": now(),
-            "finished": None,
-            "scores": None,
-            "sessions": [],
-        }
-        return cls(path, facts, commit)
+        record = RunRecord(
+            version=VERSION,
+            config=config,
+            seed=config.seed,
+            git_commit=commit,
+            versions=versions(),
+            world_size=world_size,
+            shards=Shards(**(shards or {})),
+            started=now(),
+            finished=None,
+            scores=None,
+            sessions=[],
+        )
+        return cls(path, record, commit)
 
     @classmethod
     def reopen(cls, path: Path, config: Config, shards: dict[str, Any] | None) -> RunFolder:
         """The run in `path`, to go on with; refuses another config and other shards."""
-        facts = read_facts(path)
-        refuse_other_config(path, Config.from_dict(facts["config"]), config)
-        if shards is not None and facts["shards"] != shards:
+        record = read_record(path)
+        refuse_other_config(path, record.config, config)
+        if shards is not None and not record.shards.same(Shards(**shards)):
             raise ValueError(
                 f"{path} was trained on other shards than the ones given (digests differ); "
                 "give the shards named in its run.json, or start a new run"
             )
-        facts |= {"config": config.to_dict(), "finished": None, "scores": None}
-        return cls(path, facts, git_commit())
+        changes = {"version": VERSION, "config": config, "finished": None, "scores": None}
+        return cls(path, record.model_copy(update=changes), git_commit())
 
     @property
     def checkpoints(self) -> Path:
@@ -95,39 +95,41 @@ class RunFolder:
 
     def record_session(self, step: int, world_size: int) -> None:
         """Write run.json with one more session, begun at `step`."""
-        session = {"started": now(), "step": step, "world_size": world_size}
-        self.facts["sessions"].append(session | {"git_commit": self.commit})
+        session = Session(started=now(), step=step, world_size=world_size, git_commit=self.commit)
+        self.record.sessions = [*self.record.sessions, session]
         self.write()
 
-    def record_scores(self, scores: dict[str, Any]) -> None:
+    def record_scores(self, scores: dict[str, dict[str, Any]]) -> None:
         """Write run.json with the final scores: the run is finished."""
-        self.facts |= {"finished": now(), "scores": scores}
+        self.record.finished = now()
+        self.record.scores = cast(dict[str, RunScores], scores)
         self.write()
 
     def write(self) -> None:
         """Replace run.json at once."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_aside(self.path / "run.json", json.dumps(self.facts, indent=1).encode())
+        write_aside(self.path / "run.json", json.dumps(self.record.to_json(), indent=1).encode())
 
     def save_weights(self, which: Which, weights: dict[str, Tensor], step: int) -> None:
         """Replace best.safetensors or last.safetensors at once."""
-        content = as_safetensors(weights, step=step, config=json.dumps(self.facts["config"]))
+        config = json.dumps(self.record.config.to_dict())
+        content = as_safetensors(weights, step=step, config=config)
         write_aside(self.path / f"{which}.safetensors", content)
 
 
-def load_run(run: Path | str, which: Which = "best") -> tuple[Method, Config, dict[str, Any]]:
-    """The trained method of a run folder in eval mode, its config, and all of its run.json.
+def load_run(run: Path | str, which: Which = "best") -> tuple[Method, Config, RunRecord]:
+    """The trained method of a run folder in eval mode, its config, and its run.json.
 
     Raises FileNotFoundError when there is no run or nothing saved, ValueError when the weights
     belong to another architecture than run.json describes.
     """
     run = Path(run)
-    facts = read_facts(run)
-    config = Config.from_dict(facts["config"])
+    record = read_record(run)
+    config = record.config
     method = build_method(config, pretrained=False)
     weights_path = run / f"{which}.safetensors"
     load_weights(method, read_safetensors(weights_path), weights_path, config)
-    return method.eval(), config, facts
+    return method.eval(), config, record
 
 
 def load_weights(method: Method, weights: dict[str, Tensor], source: Path, config: Config) -> None:
@@ -154,17 +156,6 @@ def architecture_misfits(expected: dict[str, Tensor], found: dict[str, Tensor]) 
     return missing + unknown + shapes
 
 
-def read_facts(run: Path) -> dict[str, Any]:
-    """run.json as a dict; a folder without one is not a run."""
-    path = Path(run) / "run.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist, so {run} is not a run; train one first")
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}); restore it or start a new run") from error
-
-
 def latest_run(folder: Path) -> Path:
     """The run under `folder` that was begun or went on last."""
     runs = sorted(folder.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
@@ -177,8 +168,7 @@ def latest_run(folder: Path) -> Path:
 
 def first_scores(run: Path) -> dict[str, Any] | None:
     """The first validation scores in the log of a run: those before training."""
-    lines = (run / "log.jsonl").read_text().splitlines()
-    return next((record["val"] for record in map(json.loads, lines) if "val" in record), None)
+    return next((r["val"] for r in read_log(run / "log.jsonl") if "val" in r), None)
 
 
 def refuse_other_config(path: Path, before: Config, now: Config) -> None:
@@ -191,36 +181,3 @@ def refuse_other_config(path: Path, before: Config, now: Config) -> None:
             f"{path} was started with {name}={old[name]}, not {new[name]}; resume with the same "
             f"settings (only {', '.join(sorted(CHANGEABLE))} may change), or start a new run"
         )
-
-
-def git_commit() -> str | None:
-    """The commit of the source tree this file lies in, '+' appended when files differ from it."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return f"{commit}+" if _git("status", "--porcelain", "-uno") else commit
-    except (OSError, subprocess.SubprocessError):
-        return None  # no git, or installed without its repository
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    here = Path(__file__).parent
-    return subprocess.run(
-        command, cwd=here, capture_output=True, text=True, check=True, timeout=10
-    ).stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages a result depends on."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue  # an optional one, or avce run from its source tree
-    return found
-
-
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -35,6 +35,7 @@ from shards.building.tars import (
     Fragment,
     TarFacts,
     renumber,
+    write_aside,
     write_labels,
     write_tar,
 )
@@ -43,7 +44,6 @@ from shards.crop import Crop, store_found, store_image
 from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
 from shards.datasets.card import read_card
 from shards.datasets.preflight import require_folder
-from shards.durable import write_aside
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, decode, sniff
 from shards.index import LABELS, SCHEMA, LabelIndex, metadata_of, with_metadata

@@ -16,12 +16,11 @@ from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from shards.durable import aside, settle, sync, write_aside
 from shards.finder import SOURCE
 from shards.image import Stored, Unreadable, as_is
 from shards.index import BLOCK, LABELS, SCHEMA, LabelIndex, encoded, row_offset, with_metadata
@@ -116,11 +115,11 @@ class TarWriter:
         self._write()
         self._writing.result()
         self._thread.shutdown()
-        sync(self._file)
+        _sync(self._file)
         self._file.close()
         index = "".join(line + "\n" for line in [f"v1.2 {len(self._lines)}", *self._lines])
         write_aside(self.path.with_suffix(".idx"), index.encode())
-        settle(self._part, self.path)
+        self._part.replace(self.path)
         return TarFacts(len(self._lines), self.size, self._hash.hexdigest())
 
     def abandon(self) -> None:
@@ -140,6 +139,15 @@ class TarWriter:
         self._file.write(content)
         self._hash.update(content)
         self.digests += [hashlib.sha256(first).digest() for first in firsts]
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write a small file so that it exists whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with open(part, "wb") as file:
+        file.write(content)
+        _sync(file)
+    part.replace(path)
 
 
 def planned_rows(samples: Sequence[Sample]) -> pa.RecordBatch:
@@ -218,7 +226,7 @@ def renumber(path: Path, rows: pa.RecordBatch, first_row: int) -> TarFacts:
         for row, (offset, size) in enumerate(places, first_row):
             tar.seek(row_offset(offset, size))
             tar.write(row.to_bytes(8, "little"))
-        sync(tar)
+        _sync(tar)
         tar.seek(0)
         digest = hashlib.file_digest(tar, "sha256").hexdigest()
     return TarFacts(rows.num_rows, path.stat().st_size, digest)
@@ -282,10 +290,13 @@ def write_labels(
     """
     summary = _summary(fragments())
     names = pa.array(list(summary["tars"]), pa.string())
-    schema = with_metadata(SCHEMA, {**summary, **metadata})
-    with aside(out / LABELS) as file, pa.ipc.new_file(file, schema) as sink:
-        for rows in _merged(fragments(), names):
-            sink.write_batch(rows)
+    part = out / f"{LABELS}.part"
+    with open(part, "wb") as file:
+        with pa.ipc.new_file(file, with_metadata(SCHEMA, {**summary, **metadata})) as sink:
+            for rows in _merged(fragments(), names):
+                sink.write_batch(rows)
+        _sync(file)
+    part.replace(out / LABELS)
 
 
 def _merged(fragments: Iterable[Fragment], names: pa.Array) -> Iterator[pa.RecordBatch]:
@@ -328,6 +339,11 @@ def _renamed(rows: pa.RecordBatch, number: int, names: pa.Array) -> pa.RecordBat
     codes = pa.array(np.full(rows.num_rows, number, np.int32))
     column = pa.DictionaryArray.from_arrays(codes, names)
     return rows.set_column(SCHEMA.get_field_index("shard"), SCHEMA.field("shard"), column)
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def write_shards(

@@ -24,8 +24,8 @@ import pyarrow as pa
 from shards.building.engine import Engine
 from shards.building.plan import SPILLED, Spill, write_spill
 from shards.building.store import FRAMES, Store
+from shards.building.tars import write_aside
 from shards.crop import Crop, store_found, store_picture
-from shards.durable import write_aside
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, average_hash, encode_jpeg
 from shards.sample import VIDEO_SUFFIXES

@@ -16,6 +16,7 @@ from avce.inference.predictor import Predictor
 from avce.scores.intervals import assess
 from avce.scores.predictions import tabled
 from avce.training.checkpoint import as_safetensors
+from avce.training.record import RunRecord
 
 CONFIG = with_settings(RECIPES["demo"], ["image_size=64"])
 SCORES = {"n": 9} | {
@@ -94,12 +95,14 @@ def test_the_card_has_intervals_when_they_are_known():
     target = rng.uniform(-1, 1, (60, 2)).astype(np.float32)
     table = tabled(np.arange(60), target + 0.1, target)
     scores = assess(table, resamples=50).as_dict()
-    card = model_card(CONFIG, {"shards": None}, scores=scores)
+    card = model_card(RunRecord(config=CONFIG), scores=scores)
     low, high = scores["intervals"]["ccc"][0]
     assert f"[{low:.3f}, {high:.3f}]" in card and "95 % bootstrap" in card
 
 
 def test_a_card_of_a_run_without_scores_says_so():
-    assert "before it was evaluated" in model_card(CONFIG, {})
+    assert "before it was evaluated" in model_card(RunRecord(config=CONFIG))
     classes = with_settings(CONFIG, ["task=expression", "classes=7"])
-    assert "Accuracy 0.500, n = 4." in model_card(classes, {}, scores={"accuracy": 0.5, "n": 4})
+    assert "Accuracy 0.500, n = 4." in model_card(
+        RunRecord(config=classes), scores={"accuracy": 0.5, "n": 4}
+    )

@@ -327,13 +327,14 @@ def test_a_run_opens_as_the_method_it_trained(tmp_path):
     batches = [(torch.randn(4, 3, 64, 64), torch.rand(4, 2) * 2 - 1) for _ in range(2)]
     method = build_method(config)
     fit(method, config, batches, batches, run=tmp_path)
-    loaded, found, facts = load_run(tmp_path, "last")
-    assert found == config and facts["scores"] and not loaded.training
+    loaded, found, record = load_run(tmp_path, "last")
+    assert found == config and record.scores and not loaded.training
     with torch.no_grad():
         assert torch.equal(loaded.predict(batches[0][0]), method.eval().predict(batches[0][0]))
     steps = [r for r in read_log(tmp_path / "log.jsonl") if "share" in r]
     assert all(r["share"]["layers"] > 0 for r in steps) and len(steps) == 2
 
+    facts = record.to_json()
     facts["config"]["encoder"] = "resnet18"
     (tmp_path / "run.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match="holds another architecture than encoder=resnet18"):

@@ -1,0 +1,199 @@
+"""`RunRecord`: what a run says of itself, run.json as a type.
+
+It holds what a reader needs to repeat or to doubt a number: the full config, git commit, package
+versions, precision, world size, the digests of the shards, one entry a session (start, resume) and
+the final scores. A file without a version is of the time before it; one of a later version, or
+whose values are not of their kind, is refused in one sentence.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
+from typing_extensions import TypedDict
+
+from avce.config import Config
+from avce.durable import read_json
+
+VERSION = 2  # of run.json: raised when a field changes its meaning
+
+PACKAGES = (
+    "avce", "torch", "torchvision", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "accelerate",
+    "numpy", "pyarrow", "pydantic", "safetensors", "cvxpy", "cvxpylayers", "ecos",
+)  # fmt: skip
+
+_OPEN = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class Axis(TypedDict, total=False):
+    """Scores of valence or arousal; None where undefined."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    rmse: float | None
+    sagr: float | None
+    pcc: float | None
+    ccc: float | None
+
+
+class RunScores(TypedDict, total=False):
+    """`Scores.as_dict()` or `ClassScores.as_dict()` of the weights after `step`."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    step: int
+    n: int
+    valence: Axis
+    arousal: Axis
+    accuracy: float | None
+
+
+class Shards(BaseModel):
+    """What a run was trained on, so that it can be found again and told from others."""
+
+    model_config = _OPEN
+    folders: list[str] = []
+    fold: int | None = None
+    datasets: list[str] = []
+    digest: str | None = None
+    crop: dict[str, Any] = {}
+    parts: dict[str, dict[str, int | str]] = {}  # split -> n, digest of its rows
+
+    def same(self, other: Shards) -> bool:
+        """Whether both hold the same rows, wherever they lie."""
+        where = {"folders", "datasets", "crop"}
+        return self.model_dump(exclude=where) == other.model_dump(exclude=where)
+
+    def places(self, run: Path) -> list[Path]:
+        """The folders where they were, or beside the run if both were moved together."""
+        return [_found(Path(folder), run.resolve()) for folder in self.folders]
+
+
+def _found(folder: Path, run: Path) -> Path:
+    if folder.exists():
+        return folder
+    tails = [Path(*folder.parts[k:]) for k in range(folder.is_absolute(), len(folder.parts))]
+    moved = (parent / tail for tail in tails for parent in run.parents)
+    return next((place for place in moved if place.is_dir()), folder)
+
+
+class Session(BaseModel):
+    """A start or a resume."""
+
+    model_config = _OPEN
+    started: str
+    step: int
+    world_size: int
+    git_commit: str | None = None
+
+
+class Ending(BaseModel):
+    """What tells whether a run went to its end: its scores are the last thing it writes."""
+
+    model_config = _OPEN
+    version: Annotated[int, Field(ge=1, le=VERSION)] = 1
+    finished: str | None = None
+    scores: dict[str, RunScores] | None = None  # best, last
+
+
+def _config(value: Any) -> Config:
+    if isinstance(value, Config):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("it holds no object of fields")
+    return Config.from_dict(value)
+
+
+class RunRecord(Ending):
+    """run.json; `avce.training.run_folder` writes it, everybody else reads it."""
+
+    config: Annotated[Config, BeforeValidator(_config), PlainSerializer(Config.to_dict)]
+    git_commit: str | None = None
+    versions: dict[str, str] = {}
+    precision: str | None = None  # what was computed with, such as "float32, TF32 off"
+    seed: int = 0
+    world_size: int = 1
+    shards: Shards = Shards()
+    started: str | None = None
+    sessions: list[Session] = []
+    imported: dict[str, str] | None = None  # file -> digest, of weights made elsewhere
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: what was said, and no default that was not."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+R = TypeVar("R", bound=Ending)
+
+
+def read_record(run: Path | str, kind: type[R] = RunRecord) -> R:
+    """run.json of a folder, or so much of it as `kind` asks for.
+
+    A folder without one is not a run: FileNotFoundError; whatever else is wrong: ValueError.
+    """
+    path = Path(run) / "run.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist, so {run} is not a run; train one first")
+    return checked(path, kind, read_json(path))
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def checked(path: Path, kind: type[M], content: Any) -> M:
+    """`content` of a file of ours as its type; ValueError with path, field, value and rule."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        field = ".".join(map(str, found["loc"])) or "it"
+        value = "missing" if found["type"] == "missing" else f"{found['input']!r:.60}"
+        raise ValueError(
+            f"{path}: {field} is {value} ({found['msg']}); restore the file, or train anew"
+        ) from None
+
+
+# ---------------------------------------------------------------------------------- provenance
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree this file lies in, '+' appended when files differ from it."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return f"{commit}+" if _git("status", "--porcelain", "-uno") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, or installed without its repository
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    here = Path(__file__).parent
+    return subprocess.run(
+        command, cwd=here, capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages a result depends on."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # an optional one, or avce run from its source tree
+    return found
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
