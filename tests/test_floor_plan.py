@@ -30,7 +30,7 @@ DOORS = {  # library -> the only files that import it
     "ecos": {"avce/layers/"},
     "facenet_pytorch": {"shards/finder.py"},
     "joblib": {"shards/building/engine.py", "shards/standins/affectnet.py"},
-    "matplotlib": {"avce/report/figures.py"},
+    "matplotlib": {"avce/report/figures.py", "avce/report/curves.py"},
     "nvidia": {"pipelines/decode.py", "pipelines/loader.py"},
     "PIL": {"shards/", "avce/inference/", "avce/report/samples.py"},
     "pydantic": {"avce/config.py", "avce/training/record.py"},

@@ -19,7 +19,8 @@ from avce.commands.terminal import bar, tell
 if TYPE_CHECKING:
     from avce.config import Config
     from avce.method.build import Method
-    from avce.report.pictures import Exhibit, Picture
+    from avce.report.figures import Picture
+    from avce.report.trained_run import TrainedRun
     from avce.scores.scoreboard import Setting
     from avce.training.record import RunRecord, Shards
     from pipelines import Batches
@@ -57,15 +58,15 @@ class Evaluated:
             subset=choice.where is not None,
         )
 
-    def exhibit(self) -> Exhibit:
+    def trained(self) -> TrainedRun:
         """The run as the pictures ask it about more images."""
-        from avce.report.pictures import Exhibit
+        from avce.report.trained_run import TrainedRun
         from shards import Selection
 
         def images(rows: Any) -> Batches:
             return stream(Selection(self.index, rows), self.config)
 
-        return Exhibit(self.run.name, self.method, self.table, images, self.log)
+        return TrainedRun(self.run.name, self.method, self.table, images, self.log)
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -143,7 +144,7 @@ def filmed(
     """A video file, frame by frame, as some runs see it."""
     from avce.inference.predictor import Predictor
     from avce.inference.video import Skipped, video_frames
-    from avce.report.pictures import fluctuation_of_film
+    from avce.report.course import fluctuation_of_film
     from shards.finder import finder_for
 
     predictors = {folder.name: Predictor.load(folder, which, device()) for folder in runs}

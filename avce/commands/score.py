@@ -122,7 +122,7 @@ def figures(
         seen = [predict_split(run, choice) for run in folders]
         about = {} if film else {"video": watching.video, "frames": frames}
         drawn += collection(
-            [s.exhibit() for s in seen], kinds, seen[0].index.read, EXPRESSIONS, maps, **about
+            [s.trained() for s in seen], kinds, seen[0].index.read, EXPRESSIONS, maps, **about
         )
     found = {}
     for picture, paths in saved(drawn, folder):
@@ -164,7 +164,7 @@ def report(
         },
         commands=[line for s in seen for line in commands_of(str(s.run), s.record, s.split)],
         pictures=collection(
-            [s.exhibit() for s in seen], kinds, first.index.read, EXPRESSIONS, maps
+            [s.trained() for s in seen], kinds, first.index.read, EXPRESSIONS, maps
         ),
         thumbnail=first.index.read,
         classes=EXPRESSIONS,

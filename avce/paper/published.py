@@ -8,7 +8,7 @@ from typing import Any
 from avce.config import Config, with_settings
 from avce.recipes import recipe
 
-Pair = tuple[float, float] | None  # valence, arousal
+Printed = tuple[float, float] | None  # valence, arousal
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Table:
     note: str = ""
 
 
-def _va(rmse: Pair = None, pcc: Pair = None, ccc: Pair = None) -> dict[str, Any]:
+def _va(rmse: Printed = None, pcc: Printed = None, ccc: Printed = None) -> dict[str, Any]:
     pairs = {"rmse": rmse, "pcc": pcc, "ccc": ccc}
     return {name: pair for name, pair in pairs.items() if pair is not None}
 
@@ -87,7 +87,7 @@ _AFFECTNET = Table(
 )  # fmt: skip
 
 
-def _mining(formula: str, method: str, *ccc: Pair) -> tuple[Row, ...]:
+def _mining(formula: str, method: str, *ccc: Printed) -> tuple[Row, ...]:
     rules = (("", ""), ("_debiased_select", ", Debiased"), ("_hard_select", ", Hard"))
     return tuple(
         Row(formula + rule, method + words, _va(ccc=pair), formula + rule)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -24,8 +24,8 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
 from avce.report.embedding import Embedding, quadrant
+from avce.scores.metrics import AXES
 
-AXES = ("valence", "arousal")
 NAMED = {  # where people put words, after Russell 1980 and Paltoglou & Thelwall 2013
     "excited": (0.62, 0.68),
     "happy": (0.82, 0.35),
@@ -97,7 +97,8 @@ def _dark() -> bool:
     return matplotlib.rcParams["figure.facecolor"] == _THEMES["dark"]["paper"]
 
 
-def _colour(role: str) -> str:
+def colour_of(role: str) -> str:
+    """Of the theme in force: paper, ink, faint or label."""
     return _THEMES["dark" if _dark() else "light"][role]
 
 
@@ -111,12 +112,13 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
     free = iter(_OTHERS * (1 + len(names) // len(_OTHERS)))
     for name in names:
         own = next((c for word, c in _OWN_COLOURS.items() if word in name.lower()), None)
-        own = _colour("ink") if own is None and "baseline" in name.lower() else own
+        own = colour_of("ink") if own is None and "baseline" in name.lower() else own
         chosen[name] = own if own and own not in chosen.values() else next(free)
     return chosen
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, drawn without pyplot."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -150,148 +152,25 @@ def save(draw: Callable[[], Figure], stem: Path | str, dpi: int = 300) -> list[P
     return paths
 
 
-# ---------------------------------------------------------------------------- over time
+class Picture(NamedTuple):
+    """A figure that can be drawn again, for another theme or format."""
+
+    name: str  # of its files
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
+    numbers: Mapping[str, Any] = {}
 
 
-class Moment(NamedTuple):
-    """One chosen frame above the fluctuation plot."""
-
-    frame: int
-    image: np.ndarray  # (h, w, 3) uint8
-    maps: Mapping[str, np.ndarray] = {}  # run -> (h, w) in [0, 1], the mean of both axes' maps
+def by_axis(values: Sequence[float]) -> dict[str, float | None]:
+    """Numbers of valence and arousal as `Picture` holds them."""
+    known = [None if np.isnan(value) else value for value in values]  # JSON has no NaN
+    return dict(zip(AXES, known, strict=True))
 
 
-def fluctuation(
-    frames: Int[np.ndarray, " n"],
-    target: Float[np.ndarray, "n 2"] | None,
-    preds: Mapping[str, Float[np.ndarray, "n 2"]],
-    moments: Sequence[Moment] = (),
-    *,
-    title: str = "",
-    average: int = 1,
-    notes: Mapping[str, str] | None = None,
-) -> Figure:
-    """Valence and arousal of one video, labelled and predicted, frame by frame.
-
-    Runs are drawn over the label (grey). A `moments` frame gets a dashed red line and, above it,
-    the maps of the runs beside the raw frame. `average` is a centred moving average in frames
-    (1: raw). `notes` adds a text to a run's legend, such as its CCC. Frames must ascend; a run
-    that is NaN at a frame has a gap there. Nobody labelled a video whose target is None.
-    """
-    figure = _figure(7.2, 3.4 + (1.4 if moments else 0.0))
-    heights = [1.0, 1.5, 1.5] if moments else [1.0, 1.0]
-    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-    colours = colours_of(list(preds))
-    panels = [figure.add_subplot(grid[len(heights) - 2 + k]) for k in range(2)]
-    for k, panel in enumerate(panels):
-        lines = [values[:, k] for values in preds.values()]
-        if target is not None:
-            lines.append(target[:, k])
-            panel.plot(frames, lines[-1], color=_colour("label"), lw=2.4, label="label", zorder=1)
-        for name, values in preds.items():
-            text = f"{name} {notes[name]}" if notes and name in notes else name
-            drawn = smoothed(values[:, k], average)
-            panel.plot(frames, drawn, color=colours[name], lw=0.9, label=text, zorder=2)
-        _time_panel(panel, AXES[k], frames, lines)
-        for moment in moments:
-            panel.axvline(moment.frame, color="#d8323c", lw=0.9, ls=(0, (4, 3)), zorder=3)
-    panels[0].tick_params(labelbottom=False)
-    panels[1].set_xlabel("frame")
-    panels[0].legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(preds) + 1)
-    if moments:
-        _tiles(figure.add_subplot(grid[0]), moments, frames)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9, fontweight="bold")
-    return figure
-
-
-def _time_panel(panel: Axes, axis: str, frames: np.ndarray, lines: Sequence[np.ndarray]) -> None:
-    low, high = min(np.nanmin(v) for v in lines), max(np.nanmax(v) for v in lines)
-    room = 0.08 * max(high - low, 0.2)
-    panel.set_ylim(min(low - room, -0.1), max(high + room, 0.1))
-    panel.set_xlim(frames[0], max(frames[-1], frames[0] + 1))
-    panel.axhline(0, color=_colour("faint"), lw=0.8, zorder=0)
-    panel.set_ylabel(axis)
-
-
-def _tiles(panel: Axes, moments: Sequence[Moment], frames: np.ndarray) -> None:
-    """One tile of maps and the raw frame per moment, side by side in frame order."""
-    panel.set_axis_off()
-    panel.set_xlim(0, len(moments))
-    panel.set_ylim(0, 1)
-    # 62 points of picture leave room for the frame's number above it
-    for place, moment in enumerate(sorted(moments, key=lambda m: m.frame)):
-        tile = _tile(moment)
-        box = OffsetImage(tile, zoom=62 / tile.shape[0], resample=True)
-        panel.add_artist(
-            AnnotationBbox(box, (place + 0.5, 0.4), frameon=False, box_alignment=(0.5, 0.5))
-        )
-        panel.text(place + 0.5, 1.02, f"frame {moment.frame}", ha="center", fontsize=7)
-
-
-def _tile(moment: Moment) -> np.ndarray:
-    """Maps over the frame, then the frame itself, two in a row with a thin gap."""
-    shown = [overlaid(moment.image, m) for m in moment.maps.values()][:3]
-    shown.append(moment.image)
-    height, width = moment.image.shape[:2]
-    across, gap = min(2, len(shown)), max(1, width // 40)
-    down = -(-len(shown) // across)
-    canvas = np.full(
-        (down * height + (down - 1) * gap, across * width + (across - 1) * gap, 3), 255, np.uint8
-    )
-    for place, image in enumerate(shown):
-        y, x = divmod(place, across)
-        top, left = y * (height + gap), x * (width + gap)
-        canvas[top : top + height, left : left + width] = image
-    return canvas
-
-
-def smoothed(values: Float[np.ndarray, " n"], width: int) -> Float[np.ndarray, " n"]:
-    """Centred moving average over `width` frames, narrower at both ends; 1 leaves all as it is."""
-    width = min(width, len(values))
-    if width <= 1:
-        return values
-    sums = np.convolve(values, np.ones(width), "same")
-    return sums / np.convolve(np.ones(len(values)), np.ones(width), "same")
-
-
-def training_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Losses and validation CCC of each run from the records of its log.jsonl."""
-    figure = _figure(7.2, 2.6)
-    left, right = figure.subplots(1, 2)
-    colours = colours_of(list(logs))
-    for name, records in logs.items():
-        losses = [(r["step"], sum(r["losses"].values())) for r in records if "losses" in r]
-        if losses:
-            steps, values = np.array(losses, float).T
-            left.plot(steps, values, color=colours[name], lw=0.6, alpha=0.35)
-            left.plot(steps, smoothed(values, 9), color=colours[name], label=name)
-        _validation(right, name, records, colours[name])
-    left.set(title="training loss, all terms", xlabel="step")
-    right.set(xlabel="step")
-    right.set_ylim(top=1)
-    right.grid(axis="y")
-    for panel in (left, right):
-        panel.margins(x=0.01)
-        if panel.get_legend_handles_labels()[0]:
-            panel.legend()
-    return figure
-
-
-def _validation(panel: Axes, name: str, records: Sequence[Mapping[str, Any]], colour: str) -> None:
-    scored = [r for r in records if "val" in r]
-    if scored and "accuracy" in scored[0]["val"]:
-        values = [(r["step"], r["val"]["accuracy"]) for r in scored]
-        panel.plot(*np.array(values, float).T, color=colour, marker="o", ms=2, label=name)
-        panel.set_title("validation accuracy")
-        return
-    for axis, style in zip(AXES, ("-", (0, (3, 2))), strict=True):
-        values = [(r["step"], r["val"][axis]["ccc"]) for r in scored]
-        values = [(step, ccc) for step, ccc in values if ccc is not None]
-        if values:
-            points = np.array(values, float).T
-            panel.plot(*points, color=colour, ls=style, marker="o", ms=2, label=f"{name} {axis}")
-    panel.set_title("validation CCC")
+def plain(name: str) -> str:
+    """A name of a run as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
 
 
 # ---------------------------------------------------------------------------- the plane
@@ -305,14 +184,14 @@ def plane(
     Density is on a log scale. An arrow leads from the mean label of a cell to its mean prediction;
     cells with fewer than 5 samples are left out, or 1 where the set is small.
     """
-    figure = _figure(7.2, 2.5)
+    figure = blank(7.2, 2.5)
     panels = figure.subplots(1, 3)
     for panel, points, text in zip(
         panels[:2], (target, preds), ("labels", f"predictions {name}".strip()), strict=True
     ):
         _circumplex(panel, text)
         _density(panel, points)
-    halo = [withStroke(linewidth=1.6, foreground=_colour("paper"))]
+    halo = [withStroke(linewidth=1.6, foreground=colour_of("paper"))]
     for word, (x, y) in NAMED.items():
         panels[0].text(x, y, word, fontsize=5.6, ha="center", va="center", path_effects=halo)
     _circumplex(panels[2], "from label to prediction")
@@ -322,11 +201,11 @@ def plane(
 
 def labels(target: Float[np.ndarray, "n 2"], counts: Mapping[str, int]) -> Figure:
     """What a data set holds: the density of its labels, and how many faces each class has."""
-    figure = _figure(6.4, 2.8)
+    figure = blank(6.4, 2.8)
     left, right = figure.subplots(1, 2)
     _circumplex(left, f"{len(target):,} labels")
     _density(left, target)
-    right.barh(list(counts), list(counts.values()), color=_colour("faint"))
+    right.barh(list(counts), list(counts.values()), color=colour_of("faint"))
     right.invert_yaxis()
     right.set_title("expressions")
     return figure
@@ -336,9 +215,9 @@ def _circumplex(panel: Axes, title: str) -> None:
     panel.set(title=title, xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel="valence")
     panel.set_aspect("equal")
     panel.set_ylabel("arousal", labelpad=-2)
-    panel.add_patch(Circle((0, 0), 1, fill=False, color=_colour("faint"), lw=0.8))
-    panel.axhline(0, color=_colour("faint"), lw=0.6, zorder=1)
-    panel.axvline(0, color=_colour("faint"), lw=0.6, zorder=1)
+    panel.add_patch(Circle((0, 0), 1, fill=False, color=colour_of("faint"), lw=0.8))
+    panel.axhline(0, color=colour_of("faint"), lw=0.6, zorder=1)
+    panel.axvline(0, color=colour_of("faint"), lw=0.6, zorder=1)
     panel.set_xticks([-1, 0, 1])
     panel.set_yticks([-1, 0, 1])
 
@@ -384,11 +263,11 @@ def calibration(
     Bins hold equally many samples; bars are one standard deviation of the labels in the bin. A
     line flatter than the diagonal says too much, a steeper one too little.
     """
-    figure = _figure(5.4, 2.8)
+    figure = blank(5.4, 2.8)
     colours = colours_of(list(preds))
     panels = figure.subplots(1, 2)
     for k, panel in enumerate(panels):
-        panel.plot([-1, 1], [-1, 1], color=_colour("label"), lw=0.8, ls=(0, (4, 3)))
+        panel.plot([-1, 1], [-1, 1], color=colour_of("label"), lw=0.8, ls=(0, (4, 3)))
         for name, values in preds.items():
             x, y, spread = binned(values[:, k], target[:, k], bins)
             panel.fill_between(x, y - spread, y + spread, color=colours[name], alpha=0.12, lw=0)
@@ -424,7 +303,7 @@ class Sheet(NamedTuple):
 def activation_maps(sheets: Sequence[Sheet]) -> Figure:
     """A row an image: the image, then the valence and the arousal map of every run."""
     names = list(sheets[0].maps)
-    figure = _figure(1.15 * (1 + 2 * len(names)), 1.2 * len(sheets) + 0.35)
+    figure = blank(1.15 * (1 + 2 * len(names)), 1.2 * len(sheets) + 0.35)
     panels = figure.subplots(len(sheets), 1 + 2 * len(names), squeeze=False)
     for row, sheet in zip(panels, sheets, strict=True):
         row[0].imshow(sheet.image)
@@ -458,12 +337,12 @@ def tsne(
     thumbnails: Mapping[int, np.ndarray] | None = None,
 ) -> Figure:
     """The embedding by intensity, or with `thumbnails` (position -> image), and by quadrant."""
-    figure = _figure(7.2, 3.5)
+    figure = blank(7.2, 3.5)
     left, right = figure.subplots(1, 2)
     x, y = embedding.points.T
     intensity = np.hypot(*target.T)
     if thumbnails:
-        left.scatter(x, y, s=3, color=_colour("faint"), lw=0)
+        left.scatter(x, y, s=3, color=colour_of("faint"), lw=0)
         _faces(left, embedding.points, thumbnails)
         left.set_title("faces")
     else:
@@ -510,12 +389,12 @@ def confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
     """Who was taken for whom: each row a label, in per cent of that label, with the counts."""
     table = np.array(counts, float)
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
-    figure = _figure(0.52 * len(names) + 1.4, 0.46 * len(names) + 1.0)
+    figure = blank(0.52 * len(names) + 1.4, 0.46 * len(names) + 1.0)
     panel = figure.subplots()
     panel.imshow(share, cmap=_ramp(), vmin=0, vmax=1)
     for (i, j), value in np.ndenumerate(share):
         if table[i, j]:
-            colour = _colour("paper") if value > 0.5 else _colour("ink")
+            colour = colour_of("paper") if value > 0.5 else colour_of("ink")
             text = f"{100 * value:.0f}\n({int(table[i, j])})"
             panel.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
     panel.set_xticks(range(len(names)), names, rotation=40, ha="right")
@@ -539,12 +418,12 @@ class Bar(NamedTuple):
 
 def forest(bars: Sequence[Bar], metric: str = "CCC") -> Figure:
     """Scores as points with their intervals, one line a run; printed rows hollow and fainter."""
-    figure = _figure(7.2, 0.27 * len(bars) + 0.9)
+    figure = blank(7.2, 0.27 * len(bars) + 0.9)
     panels = figure.subplots(1, 2, sharey=True)
     colours = colours_of([bar.name for bar in bars if not bar.published])
     for k, panel in enumerate(panels):
         for line, bar in enumerate(reversed(bars)):
-            _forest_line(panel, line, bar, k, colours.get(bar.name, _colour("label")))
+            _forest_line(panel, line, bar, k, colours.get(bar.name, colour_of("label")))
         panel.set(title=f"{metric} {AXES[k]}")
         panel.grid(axis="x")
         panel.margins(x=0.08)
@@ -561,5 +440,5 @@ def _forest_line(panel: Axes, line: int, bar: Bar, k: int, colour: str) -> None:
         return
     if low is not None and high is not None:
         panel.plot([low, high], [line, line], color=colour, lw=1.8, alpha=0.55)
-    fill = _colour("paper") if bar.published else colour
+    fill = colour_of("paper") if bar.published else colour
     panel.plot(value, line, "o", ms=4.5, mfc=fill, mec=colour, mew=1.2)

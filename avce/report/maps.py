@@ -33,15 +33,10 @@ class AxisMaps(NamedTuple):
     grid: Tensor  # (b, k, i, j)
     output: Tensor  # (b, k)
 
-    def shown(
-        self, size: tuple[int, int], rule: Literal["signed", "absolute"] = "signed"
-    ) -> Float[Tensor, "b k h w"]:
-        """Maps to lay over images of `size`, each in [0, 1].
-
-        signed: what speaks for the sign of the output, ReLU(sign(x_k) M_k). absolute: |M_k|.
-        """
-        sign = self.output.sign()[..., None, None]
-        kept = self.grid.abs() if rule == "absolute" else F.relu(sign * self.grid)
+    def shown(self, size: tuple[int, int]) -> Float[Tensor, "b k h w"]:
+        """Maps to lay over images of `size`, each in [0, 1]: what speaks for the sign of the
+        output, ReLU(sign(x_k) M_k)."""
+        kept = F.relu(self.output.sign()[..., None, None] * self.grid)
         return stretched(F.interpolate(kept, size, mode="bilinear", align_corners=False))
 
 

@@ -1,4 +1,4 @@
-"""`evaluate`: scores over a whole set, on any number of ranks; `predictions`: row by row."""
+"""`evaluate`: scores over a whole set, on any number of ranks; `predict_batches`: row by row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def evaluate(
     no sample or a prediction is not finite.
     """
     meter = meter_for(config or Config())
-    for predicted in predictions(model, batches, device=device, progress=progress):
+    for predicted in predict_batches(model, batches, device=device, progress=progress):
         meter.update(predicted.preds, predicted.target)
     meter.all_reduce(device_of(model))
     scores = meter.scores() if meter.state.any() else None
@@ -52,7 +52,7 @@ def evaluate(
     return scores
 
 
-def predictions(
+def predict_batches(
     model: nn.Module,
     batches: Iterable[Any],
     *,

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from avce.durable import write_aside
-from avce.scores.evaluate import Progress, predictions
+from avce.scores.evaluate import Progress, predict_batches
 
 CONTEXT = (  # what else a table says about a sample, where the labels know it
     "sample_key",
@@ -70,7 +70,7 @@ def predict_table(
     sample.
     """
     chosen = FlipAveraged(model) if flip else model
-    parts = list(predictions(chosen, batches, device=device, progress=progress))
+    parts = list(predict_batches(chosen, batches, device=device, progress=progress))
     if not parts:
         raise ValueError("there is no sample to predict; does the selection hold this split?")
     row, preds, target = (torch.cat(column).cpu() for column in zip(*parts, strict=True))

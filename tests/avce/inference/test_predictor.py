@@ -25,7 +25,7 @@ from avce.inference.sinks import ArrowSink, CsvSink, FilmSink, sink_for
 from avce.inference.sources import encoded_frames, frames_of
 from avce.inference.stream import ahead, predict_stream, predict_to
 from avce.inference.video import Film, Frame, Skipped
-from avce.scores.evaluate import predictions
+from avce.scores.evaluate import predict_batches
 from avce.training.checkpoint import as_safetensors
 from pipelines import batches
 from pipelines.pixels import central
@@ -103,7 +103,7 @@ def test_it_sees_what_evaluation_sees(predictor, tmp_path, stored):
     ]
     index = write_shards(iter(samples), tmp_path / "shards")
     loaded = batches(index.where(split="val"), 5, image_size=SIZE)
-    (said,) = predictions(predictor.model, loaded)
+    (said,) = predict_batches(predictor.model, loaded)
     loaded.close()
     pictures = [encoded_frames([("", index.read(row))], Skipped()) for row in said.row.tolist()]
     mine = predictor([next(frames).picture for frames in pictures])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -15,28 +16,12 @@ from PIL import Image
 from avce.report import embedding, figures
 
 RNG = np.random.default_rng(0)
-FRAMES = np.arange(60)
 TARGET = np.clip(RNG.normal(0, 0.5, (60, 2)), -1, 1)
 PREDS = {"AVCE": 0.8 * TARGET, "baseline": 0.5 * TARGET}
 FACE = np.full((32, 32, 3), 90, np.uint8)
 HEAT = np.linspace(0, 1, 32 * 32).reshape(32, 32)
-LOGS = {
-    "a": [
-        {"step": 1, "losses": {"mse": 0.4}},
-        {"step": 2, "losses": {"mse": 0.3, "contrast": -0.01}},
-        {"step": 2, "val": {"valence": {"ccc": 0.2}, "arousal": {"ccc": None}}},
-    ],
-    "classes": [{"step": 2, "val": {"accuracy": 0.5}}],
-}
 EMBEDDING = embedding.Embedding(RNG.normal(0, 1, (60, 2)), 0.4, 0.5, 0.3)
 DRAWN = {
-    "fluctuation": partial(
-        figures.fluctuation,
-        FRAMES, TARGET, PREDS,
-        [figures.Moment(9, FACE, {"AVCE": HEAT}), figures.Moment(30, FACE)],
-        title="a video", average=5, notes={"AVCE": "CCC .7"},
-    ),
-    "training": partial(figures.training_curves, LOGS),
     "plane": partial(figures.plane, TARGET, PREDS["AVCE"], name="AVCE"),
     "calibration": partial(figures.calibration, TARGET, PREDS),
     "maps": partial(
@@ -56,11 +41,16 @@ DRAWN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_each_figure_draws_in_both_themes(name):
-    light, dark = (figures.png(DRAWN[name], theme, dpi=50) for theme in ("light", "dark"))
+def assert_drawn(draw: Callable[[], Figure]) -> None:
+    """It has a light page in the light theme and a dark one in the dark."""
+    light, dark = (figures.png(draw, theme, dpi=50) for theme in ("light", "dark"))
     corners = [np.array(Image.open(io.BytesIO(p)).convert("RGB"))[0, 0] for p in (light, dark)]
     assert corners[0].tolist() == [255, 255, 255] and max(corners[1]) < 40
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_each_figure_draws_in_both_themes(name):
+    assert_drawn(DRAWN[name])
 
 
 def test_the_same_figure_is_the_same_bytes():
@@ -85,33 +75,11 @@ def test_runs_have_the_colours_of_the_paper_and_never_the_same():
     assert len(set(chosen.values())) >= len(names) - 1  # six spare colours for seven others
 
 
-def test_a_moving_average_keeps_the_length_and_a_constant():
-    values = RNG.normal(0, 1, 30)
-    assert figures.smoothed(values, 1) is values
-    np.testing.assert_allclose(figures.smoothed(np.full(30, 0.3), 7), 0.3)
-    assert figures.smoothed(values, 7)[15] == pytest.approx(values[12:19].mean())
-
-
 def test_bins_hold_equally_many():
     x = RNG.normal(0, 1, 100)
     mean, label, spread = figures.binned(x, 2 * x, 10)
     np.testing.assert_allclose(label, 2 * mean)
     assert len(mean) == 10 and (np.diff(mean) > 0).all() and (spread > 0).all()
-
-
-def test_quadrants_and_purity():
-    corners = np.array([[0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5], [0.5, -0.5]])
-    assert embedding.quadrant(corners).tolist() == [0, 1, 2, 3]
-    target = np.repeat(corners, 15, axis=0)
-    assert embedding.purity(target + RNG.normal(0, 0.01, (60, 2)), target) == 1.0
-
-
-def test_an_embedding_of_the_plane_itself_has_neutral_in_the_middle():
-    found = embedding.embed(TARGET @ RNG.normal(0, 1, (2, 8)), TARGET)
-    assert found.points.shape == (60, 2) and found.spearman > 0.4
-    assert found.purity > found.chance + 0.2
-    with pytest.raises(ValueError, match="too few"):
-        embedding.embed(TARGET[:9], TARGET[:9])
 
 
 def test_an_overlay_is_half_image_half_jet():

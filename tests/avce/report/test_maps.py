@@ -114,8 +114,6 @@ def test_shown_maps_speak_for_the_sign():
     negative = AxisMaps(grid, torch.tensor([[-0.3]])).shown((2, 2))
     assert positive.flatten().tolist() == [1.0, 0.0, 0.0, 0.5]
     assert negative.flatten().tolist() == [0.0, 1.0, 0.0, 0.0]
-    absolute = AxisMaps(grid, torch.tensor([[0.3]])).shown((2, 2), "absolute")
-    assert absolute.flatten().tolist() == [0.5, 1.0, 0.0, 0.25]
 
 
 def test_a_constant_map_is_zero_and_the_mean_fills_the_range():

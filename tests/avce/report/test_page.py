@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 
-import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from avce.report.page import Run, Subject, write_report
-from avce.report.samples import SCALE, packed, shrunk
-from avce.scores.predictions import in_order, videos_of
 from avce.scores.scoreboard import Published, Setting
-from shards.standins.face import Identity, Scene, render, units_for, wanted_point
 from tests.avce.report.chromium import BINARY, Chromium
+from tests.avce.report.runs import encoded_faces
 from tests.avce.scores.verdicts import class_table, video_table
 
 NASTY = "</script><img src=x onerror=alert(1)>"
 PRINTED = Published("AVCE", "supplement, Table 5", "affwild", {"ccc": (0.682, 0.594)}, "AlexNet")
-
-
-@pytest.fixture(scope="module")
-def faces():
-    """Four drawn faces as JPEG."""
-    encoded = []
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        units = units_for(*wanted_point(rng), rng)
-        drawing = render(Identity.draw(rng), units, Scene.draw(rng, "easy"), size=64)
-        page = io.BytesIO()
-        Image.fromarray(drawing.image).save(page, "JPEG")
-        encoded.append(page.getvalue())
-    return encoded
 
 
 def named(table: pa.Table, column: str, first: str) -> pa.Table:
@@ -45,7 +25,7 @@ def named(table: pa.Table, column: str, first: str) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def page(faces, tmp_path_factory):
+def page(tmp_path_factory):
     """Two runs on four videos, with names that try to break out of the page."""
     runs = []
     for model, name in enumerate(("baseline", NASTY)):
@@ -55,7 +35,7 @@ def page(faces, tmp_path_factory):
         runs.append(Run(name, table, {"config": {"encoder": NASTY}, "git_commit": "abc"}, log))
 
     def thumbnail(row: int) -> bytes:
-        return b"torn" if row % 7 == 0 else faces[row % 4]
+        return b"torn" if row % 7 == 0 else encoded_faces()[row % 4]
 
     subject = Subject(
         runs,
@@ -88,29 +68,6 @@ def test_everything_is_there(page):
     for word in ("Summary", "Scores", "Worst errors", "Data card", "Model card", "Commands"):
         assert f">{word}</h2>" in text
     assert "not comparable" in text and "0.682" in text
-
-
-def test_packed_numbers_come_back():
-    values = np.array([[-1.0, 0.25], [1.7, -3.0]])
-    raw = np.frombuffer(base64.b64decode(packed(values)), "<i2").reshape(2, 2) / SCALE
-    np.testing.assert_allclose(raw, [[-1, 0.25], [1.7, -2]], atol=0.5 / SCALE)
-
-
-def test_videos_lie_in_one_piece_in_frame_order():
-    table = video_table(3, 5)
-    shuffled = table.take(np.random.default_rng(1).permutation(15))
-    ordered = in_order(shuffled)
-    assert ordered["frame_index"].to_pylist() == list(range(5)) * 3
-    assert [(v["start"], v["stop"]) for v in videos_of(ordered)] == [(0, 5), (5, 10), (10, 15)]
-    slots = pa.array(["left", "right", None] * 5)
-    assert all(v["stop"] - v["start"] > 1 for v in videos_of(ordered.append_column("s", slots)))
-
-
-def test_a_thumbnail_is_small_and_square(faces):
-    with Image.open(io.BytesIO(shrunk(faces[0]))) as image:
-        assert image.size == (72, 72) and image.format == "JPEG"
-    with pytest.raises(OSError):
-        shrunk(b"no image")
 
 
 def test_classes_get_a_page_too(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from avce.config import Config
-from avce.scores.evaluate import evaluate, predictions
+from avce.scores.evaluate import evaluate, predict_batches
 from avce.scores.metrics import ClassScores, Scores, ccc
 
 
@@ -66,10 +66,10 @@ def test_predictions_come_with_their_rows():
     image, target = samples(5)
     rows = torch.tensor([40, 7, 9, 1, 3])
     mask = torch.tensor([True, True, True, True, False])
-    (found,) = predictions(Reader(), [(image, target, rows, mask)])
+    (found,) = predict_batches(Reader(), [(image, target, rows, mask)])
     assert found.row.tolist() == [40, 7, 9, 1]
     assert found.preds.shape == (4, 2) and not found.preds.requires_grad
-    counted = predictions(Reader(), [(image[:3], target[:3]), (image[3:], target[3:])])
+    counted = predict_batches(Reader(), [(image[:3], target[:3]), (image[3:], target[3:])])
     assert [p.row.tolist() for p in counted] == [[0, 1, 2], [3, 4]]
 
 

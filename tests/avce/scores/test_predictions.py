@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from avce.scores.predictions import (
     aligned,
     facts_of,
+    in_order,
     merge_folds,
     one_table,
+    over_the_plane,
     pair_of,
     predict_table,
     read_predictions,
+    videos_of,
     write_predictions,
 )
 from tests.avce.scores.verdicts import class_table, video_table
@@ -115,3 +118,22 @@ def test_tables_align_by_row():
 def test_no_sample_is_an_error():
     with pytest.raises(ValueError, match="no sample"):
         predict_table(Corner(), [])
+
+
+def test_the_first_few_are_from_all_over_the_plane():
+    table = video_table(videos=40, frames=30)
+    first = over_the_plane(table, seed=0)[:24]
+    target = pair_of(table.take(pa.array(first))).target.numpy()
+    assert len({(v < 0, a < 0) for v, a in target}) == 4
+    cells = np.unique(np.floor((target + 1) * 8), axis=0)
+    assert len(cells) == 24  # no cell of the plane twice while another waits
+
+
+def test_videos_lie_in_one_piece_in_frame_order():
+    table = video_table(3, 5)
+    shuffled = table.take(np.random.default_rng(1).permutation(15))
+    ordered = in_order(shuffled)
+    assert ordered["frame_index"].to_pylist() == list(range(5)) * 3
+    assert [(v["start"], v["stop"]) for v in videos_of(ordered)] == [(0, 5), (5, 10), (10, 15)]
+    slots = pa.array(["left", "right", None] * 5)
+    assert all(v["stop"] - v["start"] > 1 for v in videos_of(ordered.append_column("s", slots)))
