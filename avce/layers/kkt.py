@@ -20,6 +20,8 @@ from .program import Program
 _LOG2E = 1.4426950408889634
 TINY = 1e-300  # what a positive entry is kept above: its logarithm must exist
 _HUGE = 1e300
+_EPSILON = 2.2e-16
+_DOUBT, _LOST = 1e-9, 1e-6
 TIE = 1e-12  # a constraint this close to its bound counts as active, as in the closed form
 
 
@@ -223,6 +225,10 @@ def _solve_dense(
     batch, n = r1.shape
     k, m = active.shape[1], r3.shape[1]
     hessian = torch.diag_embed(local.hessian) if instance.program.diagonal else local.hessian
+    # An objective times 1e-12 asks for multipliers as small: both are brought back to size.
+    steepest = hessian.diagonal(dim1=-2, dim2=-1).abs().amax(1)[:, None].expand(batch, 1)
+    unit = torch.where(steepest > 0, steepest.clamp(max=1), 1.0)
+    hessian = hessian / unit[..., None]
     # Entries near zero have a curvature up to 1/x: scaled to one, or they drown the others.
     scale = hessian.diagonal(dim1=-2, dim2=-1).clamp(min=1).rsqrt().expand(batch, n)
     matrix = r1.new_zeros(batch, n + k + m, n + k + m)
@@ -233,8 +239,9 @@ def _solve_dense(
     matrix[:, n + k :, :n] = local.plane * scale[:, None, :]
     matrix[:, :n, n + k :] = (local.plane * scale[:, None, :]).mT
     matrix.diagonal(dim1=1, dim2=2)[:, n : n + k] = (~active).to(r1.dtype)
-    answer = _solve_matrix(matrix, torch.cat([r1 * scale, r2 * active, r3], dim=1))
-    return Step(answer[:, :n] * scale, answer[:, n : n + k] * active, answer[:, n + k :])
+    answer = _solve_matrix(matrix, torch.cat([r1 / unit * scale, r2 * active, r3], dim=1))
+    forces = answer[:, n:] * unit
+    return Step(answer[:, :n] * scale, forces[:, :k] * active, forces[:, k:])
 
 
 def _solve_matrix(matrix: Tensor, right: Tensor) -> Tensor:
@@ -254,16 +261,18 @@ def _solve_matrix(matrix: Tensor, right: Tensor) -> Tensor:
 def polish(instance: Instance, point: Point, steps: int = 10) -> tuple[Point, Tensor]:
     """Semismooth Newton steps from a rough solution to machine precision.
 
-    Returns the point and, for each row, the size of its KKT residual against its own scale: at
-    most 1e-12 where the polish came through, larger (or NaN) where it did not.
+    Returns the point and, for each row, the size of its KKT residual against the terms it adds up:
+    at most 1e-12 where the polish came through, larger (or NaN) where it did not, or where
+    rounding leaves x fewer than six digits.
     """
     before = torch.full((instance.batch,), torch.inf, device=instance.device)
     while True:
         local, active, point = _settle(instance, point)
-        error = _relative_error(instance, local, point, active)
+        sizes = _sizes(instance, local, point)
+        error = _relative_error(local, active, sizes)
         done = (error <= 1e-13) | ((error >= before) & (error <= 1e-11)) | error.isnan()
         if not steps or bool(done.all()):
-            return point, error
+            return point, torch.maximum(error, _lost(instance, local, active, sizes))
         before, steps = error, steps - 1
         point = _newton(instance, local, active, point)
 
@@ -276,14 +285,62 @@ def _settle(instance: Instance, point: Point) -> tuple[Local, Tensor, Point]:
     return instance.around(point, bent), active, point
 
 
-def _relative_error(instance: Instance, local: Local, point: Point, active: Tensor) -> Tensor:
-    weight = torch.where(instance.program.positive, point.x.clamp(max=1), 1.0)
-    slope = (local.slope * weight).abs().amax(1)
+class _Sizes(NamedTuple):
+    """How large the terms are that the conditions of each row add up."""
+
+    reach: Tensor  # (b, size): 1 + |x|
+    bent: Tensor  # (b, size): what the curvature makes of it
+    pulled: Tensor  # (b, size): the constant slope and the multipliers' forces
+    g: Tensor  # (b, inequalities)
+    h: Tensor  # (b, equalities)
+
+
+def _sizes(instance: Instance, local: Local, point: Point) -> _Sizes:
+    program, reach, lam = instance.program, 1 + point.x.abs(), point.lam.abs()
+    curvature, plane = local.hessian.abs(), local.plane.abs()
+    bent = curvature * reach if program.diagonal else _times(curvature, reach)
+    pulled = instance.linear.abs() + _pulled(point.nu.abs(), plane)
+    if program.bounds is not None:
+        steep = program.bounds.coefficients.abs()
+        pulled, g = pulled + program.bounds.gather(lam * steep), program.bounds.pick(reach) * steep
+    else:
+        jacobian = local.jacobian.abs()
+        pulled, g = pulled + _pulled(lam, jacobian), _times(jacobian, reach)
+    return _Sizes(reach, bent, pulled, g, _times(plane, reach))
+
+
+def _times(matrix: Tensor, x: Tensor) -> Tensor:
+    return (matrix @ x[..., None])[..., 0]
+
+
+def _relative_error(local: Local, active: Tensor, sizes: _Sizes) -> Tensor:
+    """The largest residual of each row, each against the terms that it is the sum of.
+
+    Not against the parameters: a bound of 1e12 that never binds, or an objective times 1e-12, would
+    excuse a slope that is far off.
+    """
     kept = torch.where(active, local.g.abs(), local.g.clamp(min=0))
-    forces = _largest(point.lam.abs()) + _largest(point.nu.abs())
-    lengths = 1 + point.x.abs().amax(1)
-    error = torch.maximum(_largest(kept), _largest(local.h.abs())) / lengths
-    return torch.maximum(slope / (1 + forces + instance.scale), error)
+    parts = [
+        local.slope.abs() / (sizes.bent + sizes.pulled).clamp(min=TINY),
+        kept / sizes.g.clamp(min=TINY),
+        local.h.abs() / sizes.h.clamp(min=TINY),
+    ]
+    return torch.stack([_largest(part) for part in parts]).amax(0)
+
+
+def _lost(instance: Instance, local: Local, active: Tensor, sizes: _Sizes) -> Tensor:
+    """How far rounding alone may have moved x, where that is too far to call the row solved.
+
+    Large terms that cancel leave no residual and no digits: so rounding errors of either sign are
+    sent through the KKT matrix. Where the curvature outweighs them there is nothing to ask.
+    """
+    noise = _EPSILON * sizes.pulled
+    if bool((noise <= _DOUBT * sizes.bent).all()):
+        return torch.zeros_like(noise[:, 0])
+    signs = 1 - 2 * (torch.arange(noise.shape[1], device=noise.device) % 2)
+    nothing = torch.zeros_like(local.g), torch.zeros_like(local.h)
+    moved = solve_active(instance, local, active, noise * signs, *nothing).x.abs() / sizes.reach
+    return _largest(torch.where(moved > _LOST, moved, 0.0))
 
 
 def _largest(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from avce.layers import OptLayer, SoftMax, SolveError, softmax
+from avce.layers import OptLayer, SoftMax, SolveError, softmax, sparsemax
 from avce.layers.kkt import Instance
 
 from .cases import ENGINES, MAPS, joined, rows, vjp
@@ -308,3 +308,42 @@ def test_a_row_that_fails_says_by_how_much(engine):
     ) as told:
         layer(y)
     assert told.value.rows == {"failed": [0, 2]}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("unit", "far"), [(1e-6, 5.0), (1e-12, 5.0), (1e8, 5.0), (1, 1e9), (1, 1e15)]
+)
+def test_neither_units_nor_idle_bounds_excuse_a_residual(unit, far, engine):
+    """Judged against the largest parameter, or against 1, x was off by 0.07 and called solved."""
+
+    def solved(unit: float, far: float) -> tuple[torch.Tensor, torch.Tensor]:
+        layer = OptLayer(
+            [cp.Variable(4)],
+            [cp.Parameter(4), cp.Parameter()],
+            lambda x, y, far: unit * (cp.log_sum_exp(3 * x + y) + cp.sum(cp.exp(x))),
+            [lambda x, y, far: x - far],
+            [lambda x, y, far: cp.sum(x) - 1],
+            engine=engine,
+        )
+        far_off = torch.tensor(far, dtype=torch.float64)
+        return vjp(lambda y: layer(y, far_off), rows(3, 4, 1), rows(3, 4, 1, seed=1))
+
+    torch.testing.assert_close(solved(unit, far), solved(1.0, 5.0), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_digits_that_cancel_are_not_called_a_solution(engine):
+    """Seen from 1e13 the simplex is a point: no residual is left, and no digit of x either."""
+    layer = OptLayer(
+        [cp.Variable(3)],
+        [cp.Parameter(3)],
+        lambda p, z: cp.sum_squares(p - z),
+        [lambda p, z: -p],
+        [lambda p, z: cp.sum(p) - 1],
+        engine=engine,
+    )
+    z = rows(4, 3, 0.3)
+    torch.testing.assert_close(layer(z + 1e6), sparsemax(z), atol=1e-9, rtol=0)
+    with pytest.raises(SolveError, match="4 of 4 rows could not be solved"):
+        layer(z + 1e13)
