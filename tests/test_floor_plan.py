@@ -29,6 +29,7 @@ DOORS = {  # library -> the only files that import it
     "cvxpylayers": {"avce/layers/"},
     "ecos": {"avce/layers/"},
     "facenet_pytorch": {"shards/finder.py"},
+    "jinja2": {"avce/report/page.py"},
     "joblib": {"shards/building/engine.py", "shards/standins/affectnet.py"},
     "matplotlib": {"avce/report/figures.py", "avce/report/curves.py"},
     "nvidia": {"pipelines/decode.py", "pipelines/loader.py"},

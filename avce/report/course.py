@@ -20,11 +20,8 @@ from avce.report.figures import Picture, by_axis, plain
 from avce.report.trained_run import TrainedRun, pixels_of, stack_of
 from avce.scores.evaluate import Progress, device_of
 from avce.scores.metrics import ccc
-from avce.scores.predictions import (
-    in_order,
-    pair_of,
-    videos_of,
-)
+from avce.scores.predictions import in_order, pair_of, videos_of
+from avce.scores.sheet import printable
 
 _MOMENTS = 4
 
@@ -99,6 +96,7 @@ def fluctuation_of_film(
     The film is read once for each run and once more for the chosen frames, so that memory does
     not grow with it.
     """
+    predictors = {printable(name): one for name, one in predictors.items()}
     seen = {n: _followed(p, frames(), find, progress) for n, p in predictors.items()}
     first = next(iter(seen.values()))
     course = Course(first.source, first.numbers, {n: s.preds for n, s in seen.items()}, None)
@@ -197,23 +195,19 @@ def _fluctuating(course: Course, moments: list[curves.Moment]) -> Picture:
             scores = ccc(torch.from_numpy(preds), torch.from_numpy(course.target)).tolist()
             numbers[name] = {"ccc": by_axis(scores), "frames": len(preds)}
             notes[name] = "CCC {:.2f} {:.2f}".format(*scores)
+    film = Path(printable(course.name))
     draw = partial(
         curves.fluctuation,
         course.frames,
         course.target,
         course.preds,
         moments,
-        title=Path(course.name).name,
+        title=film.name,
         notes=notes,
     )
     caption = (
         "Lines are runs, grey is the label. Tiles at the dashed frames: the mean of both axes' "
         "maps of each run, and the face."
     )
-    return Picture(
-        f"video-{plain(Path(course.name).stem)}",
-        f"Frame by frame, {Path(course.name).name}",
-        caption,
-        draw,
-        numbers,
-    )
+    name, title = f"video-{plain(film.stem)}", f"Frame by frame, {film.name}"
+    return Picture(name, title, caption, draw, numbers)

@@ -82,6 +82,7 @@ def theme(name: Theme = "light") -> Iterator[None]:
         "legend.frameon": False,
         "legend.fontsize": 7,
         "font.size": 8,
+        "text.parse_math": False,  # a name with two dollars is a name
         "font.family": "sans-serif",
         "font.sans-serif": ["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"],
         "svg.hashsalt": "avce",  # the same figure gives the same bytes

@@ -1,34 +1,39 @@
 """`write_report`: one HTML page with everything about some runs, which opens without a network.
 
-The page's own parts (style, script, frame) lie in avce/page/; what it carries of the samples is
-packed by `avce.report.samples`.
+The page's own parts (style, script, template) lie in `assets/`; here is what they show.
 """
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from avce.config import Config
 from avce.durable import write_aside
-from avce.report import figures
-from avce.report.html import Html, data_uri, facts, grid, joined, section, tag, void
-from avce.report.pictures import Picture, said, training
-from avce.report.samples import Shelf, Thumbnail, shelf_of, store_of
-from avce.scores.intervals import CONVENTIONS, Difference, Evaluation, assess, by_group, compare
-from avce.scores.metrics import ClassScores, Scores
-from avce.scores.predictions import aligned, in_order, is_classes, pair_of, videos_of
-from avce.scores.scoreboard import Board, Cell, Published, Setting, board, counted
+from avce.report import cards, figures
+from avce.report.figures import Picture
+from avce.report.pictures import said, training
+from avce.report.samples import Thumbnail, Thumbnails, data_uri, store_of, thinned, thumbnails_of
+from avce.scores.intervals import (
+    CONVENTIONS,
+    Evaluation,
+    Interval,
+    assess,
+    by_group,
+    compare,
+)
+from avce.scores.metrics import AXES, CLASS_METRICS, METRICS, TITLES, ClassScores, Scores
+from avce.scores.predictions import aligned, in_order, is_classes, videos_of
+from avce.scores.scoreboard import Board, Published, Setting, board, counted
+from avce.scores.sheet import printable
 from avce.training.journal import flat_numbers
 from avce.training.record import RunRecord
 
@@ -71,63 +76,89 @@ def write_report(path: Path | str, subject: Subject) -> Path:
     encoded image of a row; an image that cannot be read is left out. Everything drawn at random
     follows `seed`.
     """
-    page = Template(_part("page.html")).substitute(_substance(subject))
+    runs = [replace(run, name=printable(run.name)) for run in subject.runs]
+    content = _content(replace(subject, runs=runs))
+    page = _environment().get_template("page.html").render(content)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_aside(path, page.encode())
     return path
 
 
-def _part(name: str) -> str:
-    return files("avce.report").joinpath("assets", name).read_text(encoding="utf-8")
+def _environment() -> Environment:
+    """Names of runs, videos and samples come from other people: each is escaped as it goes in."""
+    made = Environment(
+        loader=PackageLoader("avce.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    return made
 
 
-def _substance(subject: Subject) -> dict[str, str]:
+def _asset(name: str) -> Markup:
+    return Markup(files("avce.report").joinpath("assets", name).read_text(encoding="utf-8"))
+
+
+def _content(subject: Subject) -> dict[str, Any]:
     names = [run.name for run in subject.runs]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"a report needs runs of different names, not {names}; name each run")
     tables = [in_order(t) for t in aligned([run.predictions for run in subject.runs])]
     evaluations = [_assessed(subject, run, t) for run, t in zip(subject.runs, tables, strict=True)]
-    shelf = shelf_of(tables[0], subject.thumbnail, subject.n_thumbnails, subject.seed)
-    sections = [
-        _summary(subject, evaluations),
-        _scores(subject, evaluations, tables),
-        *([] if is_classes(tables[0]) else [_plane(subject, shelf), _timeline(tables[0])]),
-        _pictures(subject, evaluations, tables),
-        _worst(subject, tables, shelf),
-        _data_card(subject, tables[0]),
-        _model_card(subject),
-        _commands(subject),
-    ]
-    kept = [s for s in sections if s is not None]
-    return {
-        "title": joined(subject.title),
-        "lead": joined(_lead(subject, evaluations[0])),
-        "contents": joined(*(tag("a", s.title, href=f"#{s.name}") for s in kept)),
-        "body": joined(*(section(s.name, s.title, *s.content) for s in kept)),
-        "style": _part("page.css"),
-        "script": _part("page.js"),
-        "store": _store(subject, tables, shelf),
+    kept = thumbnails_of(tables[0], subject.thumbnail, subject.n_thumbnails, subject.seed)
+    content = {
+        "title": subject.title,
+        "lead": _lead(subject, evaluations[0]),
+        "first": names[0],
+        "style": _asset("page.css"),
+        "script": _asset("page.js"),
+        **_summary(evaluations),
+        **_scores(subject, evaluations, tables),
+        **_touched(subject, tables, kept),
+        "pictures": [_drawn(picture) for picture in _pictures(subject, evaluations, tables)],
+        "worst": [_worst(subject, tables[0], position, kept) for position in kept.worst],
+        "data_card": cards.data_card(subject.data_card, tables[0]),
+        "models": [(r.name, pairs) for r in subject.runs if (pairs := cards.model_card(r.record))],
+        "use": cards.USE,
+        "commands": subject.commands,
     }
+    return content | {"sections": _sections(content)}
 
 
-def _store(subject: Subject, tables: Sequence[pa.Table], shelf: Shelf) -> str:
-    names = [run.name for run in subject.runs]
-    with figures.theme("light"):
-        light = figures.colours_of(names)
-    with figures.theme("dark"):
-        dark = figures.colours_of(names)
-    colours = {name: (light[name], dark[name]) for name in names}
-    words = [[word, *place] for word, place in figures.NAMED.items()]
-    return store_of(dict(zip(names, tables, strict=True)), colours, words, shelf)
+def _sections(content: Mapping[str, Any]) -> dict[str, str]:
+    """Anchors and titles, in the order of the page."""
+    titles = {
+        "summary": "Summary",
+        "scores": "Scores",
+        "scatter": "The plane" if content["layers"] else "",
+        "timeline": "A video, frame by frame" if content["videos"] else "",
+        "figures": "Figures",
+        "worst": "Worst errors",
+        "data": "Data card",
+        "model": "Model card",
+        "commands": "Commands" if content["commands"] else "",
+    }
+    return {name: title for name, title in titles.items() if title}
 
 
-class Section(NamedTuple):
-    """A part of the page before it is written."""
+class Grid(NamedTuple):
+    """A table: its name, the heads of its columns, and lines of texts or `Value`s."""
 
     name: str
-    title: str
-    content: Sequence[str]
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+class Value(NamedTuple):
+    """A number with its interval; `best` has the colour."""
+
+    text: str
+    between: str = ""
+    best: bool = False
 
 
 def _assessed(subject: Subject, run: Run, table: pa.Table) -> Evaluation:
@@ -149,100 +180,89 @@ def _lead(subject: Subject, first: Evaluation) -> str:
 # ---------------------------------------------------------------------------- scores
 
 
-def _summary(subject: Subject, evaluations: Sequence[Evaluation]) -> Section:
+def _summary(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     best = max(evaluations, key=lambda e: np.nan_to_num(e.scores.headline, nan=-2))
-    cards = [_card(*card) for card in _headlines(best)]
-    which = f"The best of {len(evaluations)} runs is {best.name}." if len(evaluations) > 1 else None
     sure = (
         f"Ranges are {100 * best.level:.0f} % bootstrap intervals over {best.n_clusters:,} "
         f"{best.clusters.removesuffix('_id')}s, {best.resamples:,} draws. Scores: "
         f"{CONVENTIONS[best.convention].meaning}."
     )
-    notes = [note for e in evaluations for note in e.notes]
-    content = [tag("p", which) if which else None, tag("div", *cards, class_="cards")]
-    content += [tag("p", sure, class_="hint"), _notes(dict.fromkeys(notes))]
-    return Section("summary", "Summary", [c for c in content if c is not None])
+    return {
+        "best": f"The best of {len(evaluations)} runs is {best.name}." * (len(evaluations) > 1),
+        "cards": [_card(*card) for card in _headlines(best)],
+        "sure": sure,
+        "said": list(dict.fromkeys(note for e in evaluations for note in e.notes)),
+    }
 
 
-def _headlines(best: Evaluation) -> list[tuple[str, float, Any]]:
+def _headlines(best: Evaluation) -> list[tuple[str, float, Interval | None]]:
     if isinstance(best.scores, ClassScores):
-        names = {"accuracy": "accuracy", "mean_class_accuracy": "mean class accuracy"}
-        return [(t, best.value(m), best.intervals[m][0]) for m, t in names.items()]
+        return [(TITLES[m], best.value(m), _bounds(best, m, 0)) for m in CLASS_METRICS]
     shown = [
-        (f"{metric.upper()} {axis}", best.value(metric, k), _bounds(best, metric, k))
+        (f"{TITLES[metric]} {axis}", best.value(metric, k), _bounds(best, metric, k))
         for metric in ("ccc", "rmse")
         for k, axis in enumerate(best.scores.axes)
     ]
     return [("mean CCC", best.scores.mean_ccc, _bounds(best, "mean_ccc", 0)), *shown]
 
 
-def _bounds(evaluation: Evaluation, metric: str, k: int) -> Any:
+def _bounds(evaluation: Evaluation, metric: str, k: int) -> Interval | None:
     found = evaluation.intervals.get(metric)
     return found[k] if found else None
 
 
-def _card(name: str, value: float, bounds: Any) -> Html:
+def _card(name: str, value: float, bounds: Interval | None) -> tuple[str, str, str]:
     number = "undefined" if np.isnan(value) else f"{value:.3f}"
-    between = f"{bounds.low:.3f} to {bounds.high:.3f}" if bounds else "no interval"
-    return tag("div", tag("span", name), tag("b", number), tag("span", between), class_="card")
-
-
-def _notes(notes: Sequence[str] | Mapping[str, Any]) -> Html | None:
-    return tag("ul", *(tag("li", note) for note in notes), class_="notes") if notes else None
+    return name, number, f"{bounds.low:.3f} to {bounds.high:.3f}" if bounds else "no interval"
 
 
 def _scores(
     subject: Subject, evaluations: Sequence[Evaluation], tables: Sequence[pa.Table]
-) -> Section:
+) -> dict[str, Any]:
     drawn = board(evaluations, subject.published, subject.setting)
-    content: list[str | None] = [_board(drawn), _notes(_unfair(drawn))]
-    if len(tables) > 1 and not is_classes(tables[0]):
-        content += [tag("h3", f"Against {subject.runs[0].name}, sample by sample")]
-        content += [_comparison(subject, tables)]
-    content += _groups(subject, tables[0])
-    return Section("scores", "Scores", [c for c in content if c is not None])
+    compared = len(tables) > 1 and not is_classes(tables[0])
+    return {
+        "board": _board(drawn),
+        "unfair": [note for note in drawn.notes if note.startswith("not comparable")],
+        "comparison": _comparison(subject, tables) if compared else None,
+        "groups": list(_groups(subject, tables[0])),
+    }
 
 
-def _board(drawn: Board) -> Html:
-    rows = [[row.name, counted(row), *map(_cell, row.cells)] for row in drawn.rows]
-    return grid(["run", "n", *drawn.columns], rows)
+def _board(drawn: Board) -> Grid:
+    rows = [
+        [row.name, counted(row), *(_value(c.value, c.interval, c.best) for c in row.cells)]
+        for row in drawn.rows
+    ]
+    return Grid("scores of every run", ["run", "n", *drawn.columns], rows)
 
 
-def _cell(cell: Cell) -> str:
-    if cell.value is None:
-        return "\u2013"
-    value = tag("span", f"{cell.value:.3f}", class_="best" if cell.best else "")
-    if not cell.interval:
-        return value
-    return joined(value, tag("small", f"{cell.interval.low:.3f}\u2013{cell.interval.high:.3f}"))
+def _value(value: float | None, bounds: Interval | None = None, best: bool = False) -> Value:
+    if value is None or np.isnan(value):
+        return Value("\u2013")
+    between = f"{bounds.low:.3f}\u2013{bounds.high:.3f}" if bounds else ""
+    return Value(f"{value:.3f}", between, best)
 
 
-def _unfair(drawn: Board) -> list[str]:
-    return [note for note in drawn.notes if note.startswith("not comparable")]
-
-
-def _comparison(subject: Subject, tables: Sequence[pa.Table]) -> Html:
+def _comparison(subject: Subject, tables: Sequence[pa.Table]) -> Grid:
     rows = []
     for run, table in zip(subject.runs[1:], tables[1:], strict=True):
         found = compare(
             tables[0], table, convention=subject.convention, resamples=subject.resamples
         )
-        rows.append([run.name, *map(_gap, found)])
-    titles = [f"{metric} {axis}" for metric in ("RMSE", "SAGR", "PCC", "CCC") for axis in "VA"]
-    hint = "Second minus first over the same draws; in colour where the interval leaves out 0."
-    return joined(grid(["run", *titles], rows), tag("p", hint, class_="hint"))
+        gaps = [
+            Value(f"{d.value:+.3f}", "{:+.3f} to {:+.3f}".format(*d.interval or ()), d.clear)
+            if d.interval
+            else Value(f"{d.value:+.3f}")
+            for d in found
+        ]
+        rows.append([run.name, *gaps])
+    titles = [f"{TITLES[metric]} {axis}" for metric in METRICS for axis in "VA"]
+    return Grid(f"Against {subject.runs[0].name}, sample by sample", ["run", *titles], rows)
 
 
-def _gap(one: Difference) -> Html:
-    value = tag("span", f"{one.value:+.3f}", class_="best" if one.clear else "")
-    if one.interval is None:
-        return value
-    return joined(value, tag("small", f"{one.interval.low:+.3f} to {one.interval.high:+.3f}"))
-
-
-def _groups(subject: Subject, table: pa.Table, most: int = 200) -> list[Html]:
-    """Tables per video, subject and fold, of the first run, worst first, folded away."""
-    found = []
+def _groups(subject: Subject, table: pa.Table, most: int = 200) -> Iterator[Grid]:
+    """Tables per video, subject and fold, of the first run, worst first."""
     for column in ("fold", "part", "subject_id", "video_id"):
         if column not in table.column_names or table[column].null_count:
             continue
@@ -250,136 +270,80 @@ def _groups(subject: Subject, table: pa.Table, most: int = 200) -> list[Html]:
         if len(groups) > 1:
             metric = "accuracy" if is_classes(table) else "ccc"
             groups.sort(key=lambda g: np.nan_to_num(np.mean(g.scores[metric]), nan=-2))
-            head = [column, "n", *_group_titles(groups[0].scores)]
-            rows = [[g.name, f"{g.n:,}", *_numbers(g.scores)] for g in groups[:most]]
+            head = [
+                f"{TITLES[m]} {'VA'[k]}" if len(values) == 2 else TITLES[m]
+                for m, values in groups[0].scores.items()
+                for k in range(len(values))
+            ]
+            rows = [
+                [g.name, f"{g.n:,}", *(_value(x) for v in g.scores.values() for x in v)]
+                for g in groups[:most]
+            ]
             noun = column.removesuffix("_id")
             title = f"Per {noun} ({subject.runs[0].name}, {len(groups):,}, lowest first)"
-            found.append(tag("details", tag("summary", title), grid(head, rows)))
-    return found
-
-
-def _group_titles(scores: Mapping[str, tuple[float, ...]]) -> list[str]:
-    return [
-        f"{m.upper()} {'VA'[k]}" if len(v) == 2 else m.replace("_", " ")
-        for m, v in scores.items()
-        for k in range(len(v))
-    ]
-
-
-def _numbers(scores: Mapping[str, tuple[float, ...]]) -> list[str]:
-    return ["\u2013" if np.isnan(x) else f"{x:.3f}" for v in scores.values() for x in v]
+            yield Grid(title, [column, "n", *head], rows)
 
 
 # ---------------------------------------------------------------------------- what can be touched
 
 
-def _plane(subject: Subject, shelf: Shelf) -> Section:
-    layers = ["predictions", "labels", "error", *(["faces"] if shelf.images else [])]
-    bars = [_choice("plane-layers", [(layer, layer) for layer in layers])]
-    if len(subject.runs) > 1:
-        bars.append(
-            _choice("plane-runs", [(str(i), run.name) for i, run in enumerate(subject.runs)])
-        )
-    zoom = [
-        tag("span", class_="gap"),
-        tag("button", "\u2212", id="plane-out", aria_label="zoom out"),
-        tag("button", "+", id="plane-in", aria_label="zoom in"),
-    ]
-    stage = tag(
-        "div",
-        tag("canvas", id="plane", aria_label="density of samples over valence and arousal"),
-        tag("canvas", id="plane-over", class_="over"),
-        tag("div", id="plane-tip", class_="tip", hidden=True),
-        class_="stage",
-    )
-    hint = (
-        "Point at a sample: the ring is its label, each disc what a run said. Colour is the number "
-        "of samples, or their mean error. Drag to move when zoomed in."
-    )
-    bar = tag("div", *bars, *zoom, class_="bar")
-    return Section("scatter", "The plane", [bar, stage, tag("p", hint, class_="hint")])
+def _touched(subject: Subject, tables: Sequence[pa.Table], kept: Thumbnails) -> dict[str, Any]:
+    """The plane, the timeline, and the packed numbers of both; of classes there is none."""
+    if is_classes(tables[0]):
+        return {"store": {"n": 0}, "layers": [], "videos": [], "thinned": ""}
+    names = [run.name for run in subject.runs]
+    positions = thinned(tables[0], len(names), [*kept.images, *kept.worst], subject.seed)
+    drawn = [table.take(pa.array(positions)) for table in tables]
+    images = {int(np.searchsorted(positions, at)): uri for at, uri in kept.images.items()}
+    frames = {v["name"]: v["stop"] - v["start"] for v in videos_of(tables[0], most=None)}
+    layers = ["predictions", "labels", "error", *(["faces"] if images else [])]
+    words = [[word, *place] for word, place in figures.NAMED.items()]
+    return {
+        "store": store_of(dict(zip(names, drawn, strict=True)), _colours(names), words, images),
+        "layers": [(layer, layer) for layer in layers],
+        "plane_runs": [(str(i), name) for i, name in enumerate(names)] if len(names) > 1 else [],
+        "videos": [(v["name"], f"{frames[v['name']]:,}") for v in videos_of(drawn[0])],
+        "thinned": _thinning(len(positions), len(tables[0])),
+    }
 
 
-def _choice(name: str, options: Sequence[tuple[str, str]]) -> Html:
-    buttons = [
-        tag("button", text, data_value=value, aria_pressed="true" if i == 0 else "false")
-        for i, (value, text) in enumerate(options)
-    ]
-    return tag("div", *buttons, id=name, class_="bar", role="group")
+def _thinning(drawn: int, of: int) -> str:
+    return (
+        f"{drawn:,} of {of:,} samples are drawn here, as many of each video or part of the plane "
+        "as its share; every number on this page is computed over all."
+    ) * (drawn < of)
 
 
-def _timeline(table: pa.Table) -> Section | None:
-    videos = videos_of(table)
-    if not videos:
-        return None
-    options = [
-        tag("option", f"{v['name']} ({v['stop'] - v['start']:,} frames)", value=str(i))
-        for i, v in enumerate(videos)
-    ]
-    choice = tag("select", *options, id="video", aria_label="video")
-    stage = tag(
-        "div",
-        tag("canvas", id="lines", aria_label="valence and arousal over time"),
-        tag("canvas", id="lines-over", class_="over"),
-        class_="stage",
-    )
-    slider = void("input", type="range", id="moment", min="0", value="0", aria_label="frame")
-    now = tag(
-        "div",
-        void("img", id="moment-face", alt=""),
-        tag("canvas", id="dial", aria_label="this frame on the plane"),
-        tag("div", id="reading"),
-        class_="now",
-    )
-    bar = tag("div", choice, class_="bar")
-    return Section("timeline", "A video, frame by frame", [bar, stage, slider, now])
+def _colours(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    with figures.theme("light"):
+        light = figures.colours_of(names)
+    with figures.theme("dark"):
+        dark = figures.colours_of(names)
+    return {name: (light[name], dark[name]) for name in names}
 
 
-def _worst(subject: Subject, tables: Sequence[pa.Table], shelf: Shelf) -> Section:
-    table = tables[0]
-    items = [_worst_item(subject, table, position, shelf) for position in shelf.worst]
-    hint = (
-        f"The {len(items)} samples on which {subject.runs[0].name} is furthest from the label. "
-        "Look at them before believing a number: many are wrong labels, crops beside the face, or "
-        "faces that the images seen in training did not contain."
-    )
-    return Section("worst", "Worst errors", [tag("p", hint), tag("ul", *items, class_="gallery")])
+class Missed(NamedTuple):
+    """One of the worst errors: its face, the way from label to prediction, what stands below."""
+
+    face: str | None
+    arrow: tuple[str, ...] | None
+    lines: Sequence[str]
 
 
-def _worst_item(subject: Subject, table: pa.Table, position: int, shelf: Shelf) -> Html:
+def _worst(subject: Subject, table: pa.Table, position: int, kept: Thumbnails) -> Missed:
     row = table.slice(position, 1).to_pylist()[0]
-    uri = shelf.images.get(position)
-    face = void("img", src=uri, alt="") if uri else None
-    name = str(row.get("sample_key", f"row {row['row']}"))
+    face, name = kept.images.get(position), str(row.get("sample_key", f"row {row['row']}"))
     if is_classes(table):
-        said = [_class_name(subject, row[c]) for c in ("expression", "expression_pred")]
-        text = [f"label {said[0]}", f"said {said[1]}"]
-        drawn = None
-    else:
-        label, said = ([row[f"{a}{end}"] for a in figures.AXES] for end in ("", "_pred"))
-        text = ["label {:+.2f} {:+.2f}".format(*label), "said {:+.2f} {:+.2f}".format(*said)]
-        drawn = _arrow(label, said)
-    lines = [tag("div", t) for t in (*text, name)]
-    return tag("li", tag("div", face, drawn, class_="pair"), *lines)
+        label, said = (_class_name(subject, row[c]) for c in ("expression", "expression_pred"))
+        return Missed(face, None, [f"label {label}", f"said {said}", name])
+    label, said = ([row[f"{axis}{end}"] for axis in AXES] for end in ("", "_pred"))
+    text = ["label {:+.2f} {:+.2f}".format(*label), "said {:+.2f} {:+.2f}".format(*said)]
+    ends = ((f"{26 + 22 * v:.1f}", f"{26 - 22 * a:.1f}") for v, a in (label, said))
+    return Missed(face, tuple(x for end in ends for x in end), [*text, name])
 
 
 def _class_name(subject: Subject, code: int) -> str:
     return subject.classes[code] if code < len(subject.classes) else str(code)
-
-
-def _arrow(label: Sequence[float], said: Sequence[float]) -> Html:
-    """The circle with a ring at the label and a line to the prediction."""
-    (x, y), (u, v) = ([f"{26 + 22 * a:.1f}", f"{26 - 22 * b:.1f}"] for a, b in (label, said))
-    return tag(
-        "svg",
-        tag("circle", cx="26", cy="26", r="22", opacity="0.5"),
-        tag("circle", cx=x, cy=y, r="3.5"),
-        tag("line", x1=x, y1=y, x2=u, y2=v, class_="to"),
-        tag("circle", cx=u, cy=v, r="2.5", class_="to"),
-        viewBox="0 0 52 52",
-        role="img",
-        aria_label="from label to prediction",
-    )
 
 
 # ---------------------------------------------------------------------------- pictures
@@ -387,18 +351,11 @@ def _arrow(label: Sequence[float], said: Sequence[float]) -> Html:
 
 def _pictures(
     subject: Subject, evaluations: Sequence[Evaluation], tables: Sequence[pa.Table]
-) -> Section:
-    drawn = [*_own_pictures(subject, evaluations, tables), *subject.pictures]
-    return Section("figures", "Figures", [_picture(picture) for picture in drawn])
-
-
-def _own_pictures(
-    subject: Subject, evaluations: Sequence[Evaluation], tables: Sequence[pa.Table]
 ) -> list[Picture]:
     named = {run.name: table for run, table in zip(subject.runs, tables, strict=True)}
     logs = {run.name: run.log for run in subject.runs}
     first = [] if is_classes(tables[0]) else [_intervals(subject, evaluations)]
-    return [*first, *said(named, subject.classes), *training(logs)]
+    return [*first, *said(named, subject.classes), *training(logs), *subject.pictures]
 
 
 def _intervals(subject: Subject, evaluations: Sequence[Evaluation]) -> Picture:
@@ -422,105 +379,22 @@ def _printed(row: Published) -> figures.Bar:
     return figures.Bar(name, (values[0], values[1]), published=True)
 
 
-def _picture(picture: Picture) -> Html:
+class Drawn(NamedTuple):
+    """A picture in both themes."""
+
+    title: str
+    caption: str
+    light: str
+    dark: str
+    numbers: Grid
+
+
+def _drawn(picture: Picture) -> Drawn:
     light, dark = (
         data_uri(figures.png(picture.draw, theme, dpi=150), "image/png")
         for theme in ("light", "dark")
     )
-    shown = tag(
-        "picture",
-        void("source", srcset=dark, media="(prefers-color-scheme: dark)"),
-        void("img", src=light, alt=picture.title),
-    )
-    caption = tag("figcaption", picture.caption)
-    return tag("figure", tag("h3", picture.title), shown, caption, _measured(picture))
-
-
-def _measured(picture: Picture) -> Html | None:
-    """The numbers behind a figure, folded away."""
-    found = flat_numbers(dict(picture.numbers))
-    if not found:
-        return None
-    rows = [[name.replace("/", ", "), f"{value:.4g}"] for name, value in found.items()]
-    return tag("details", tag("summary", "In numbers"), grid(["", ""], rows))
-
-
-# ---------------------------------------------------------------------------- cards
-
-
-def _data_card(subject: Subject, table: pa.Table) -> Section:
-    pairs = [*subject.data_card.items(), ("samples here", f"{len(table):,}")]
-    for column in ("dataset", "split", "video_id", "subject_id"):
-        if column in table.column_names and not table[column].null_count:
-            values = table[column].unique().to_pylist()
-            text = f"{len(values):,} different" if len(values) > 6 else ", ".join(map(str, values))
-            pairs.append((column.removesuffix("_id"), text))
-    if not is_classes(table):
-        target = pair_of(table).target.numpy()
-        for k, axis in enumerate(figures.AXES):
-            mean, spread = target[:, k].mean(), target[:, k].std()
-            zero = 100 * (target[:, k] == 0).mean()
-            text = f"mean {mean:+.3f}, standard deviation {spread:.3f}, {zero:.1f} % exactly 0"
-            pairs.append((f"{axis} labels", text))
-    return Section("data", "Data card", [facts(pairs)])
-
-
-_LIMITS = (
-    "It estimates how a face would be rated for valence and arousal by annotators like those of "
-    "the data set. It does not read what a person feels: a face alone does not tell. Scores differ "
-    "between people, poses, lighting and cultures, and sets from the web hold more of some than of "
-    "others. Not for decisions about single persons."
-)
-
-
-def _model_card(subject: Subject) -> Section:
-    parts: list[Html] = []
-    for run in subject.runs:
-        pairs = _model_facts(run.record)
-        if pairs:
-            parts += [tag("h3", run.name), facts(pairs)]
-    intended = ("intended use", "Research on affect: comparing methods, summarising many faces.")
-    return Section("model", "Model card", [*parts, facts([intended, ("limits", _LIMITS)])])
-
-
-def _model_facts(record: RunRecord | None) -> list[tuple[str, str]]:
-    if record is None:
-        return []
-    names = (
-        ("method", "method"), ("formula", "formula"), ("encoder", "encoder"),
-        ("weights", "starts from"), ("image_size", "image, pixels a side"),
-        ("epochs", "epochs"), ("batch_size", "batch"), ("seed", "seed"),
-    )  # fmt: skip
-    pairs = [(title, str(getattr(record.config, name))) for name, title in names]
-    for name in ("git_commit", "started", "finished", "world_size"):
-        if (value := getattr(record, name)) is not None:
-            pairs.append((name.replace("_", " "), str(value)))
-    if shards := record.to_json().get("shards"):
-        pairs.append(("shards", json.dumps(shards)))
-    if record.versions:
-        pairs.append(("versions", ", ".join(f"{n} {v}" for n, v in record.versions.items())))
-    return pairs
-
-
-def _commands(subject: Subject) -> Section | None:
-    if not subject.commands:
-        return None
-    text = tag("pre", "\n".join(subject.commands))
-    return Section("commands", "Commands", [tag("p", "What made these numbers, in order:"), text])
-
-
-def commands_of(run: str, record: RunRecord, split: str) -> list[str]:
-    """What to type for the same run and the same scores, from its run.json."""
-    folders = [f"--shards {shlex.quote(folder)}" for folder in record.shards.folders]
-    fold = [] if record.shards.fold is None else [f"--fold {record.shards.fold}"]
-    plain, config = Config().to_dict(), record.config.to_dict()
-    changed = [f"--set {name}={_typed(v)}" for name, v in config.items() if plain[name] != v]
-    train = " ".join(["accelerate launch cli.py train", f"--run {run}", *folders, *fold, *changed])
-    return [train, f"python cli.py eval {run} --split {split}"]
-
-
-def _typed(value: Any) -> str:
-    """A value as `--set` reads it."""
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return shlex.quote(value if isinstance(value, str) else json.dumps(value))
+    found = flat_numbers(dict(picture.numbers)).items()
+    rows = [[name.replace("/", ", "), f"{value:.4g}"] for name, value in found]
+    numbers = Grid(f"numbers of {picture.title}", ["quantity", "value"], rows)
+    return Drawn(picture.title, picture.caption, light, dark, numbers)

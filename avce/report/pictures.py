@@ -8,6 +8,7 @@ drawn in one theme or two.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from avce.scores.predictions import (
     pair_of,
     videos_of,
 )
+from avce.scores.sheet import printable
 
 SHOWN = 6  # images on the sheet of maps
 CHECKED = 32  # images over which the checks of the maps are taken
@@ -55,6 +57,7 @@ def collection(
     t-SNE; a selection without videos no course over time, unless one is asked for by name. The
     runs must have predicted the same samples (ValueError).
     """
+    runs = [replace(run, name=printable(run.name)) for run in runs]
     ordered = aligned([run.table for run in runs])
     tables = dict(zip((run.name for run in runs), ordered, strict=True))
     if len(tables) < len(runs):

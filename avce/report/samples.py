@@ -1,43 +1,46 @@
 """What a page carries of the samples: packed numbers for all, thumbnails for a chosen few.
 
-Numbers are 16-bit integers, 4 bytes a sample and run, so that 100,000 predictions stay a few
-megabytes; faces are small JPEGs, and the few are chosen to be worth a look.
+Numbers are 16-bit integers, 4 bytes a sample and run, and beyond MOST_BYTES samples are thinned,
+so that a page stays below 10 megabytes however many were predicted; faces are small JPEGs, and the
+few are chosen to be worth a look.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Int
 from PIL import Image
 
-from avce.report.html import data_uri
-from avce.scores.predictions import is_classes, over_the_plane, pair_of, videos_of
+from avce.scores.predictions import cells_of, is_classes, over_the_plane, pair_of, videos_of
 
 SCALE = 16_000  # of a packed value: steps of 0.00006, room up to 2
 THUMBNAIL = 72  # pixels
 WORST = 24
+MOST_BYTES = 5_000_000  # of the packed numbers
 
 Thumbnail = Callable[[int], bytes]
 
 
-class Shelf(NamedTuple):
+class Thumbnails(NamedTuple):
     """The thumbnails of a chosen few: position in the ordered table -> JPEG address."""
 
     images: dict[int, str]
     worst: list[int]  # positions, largest error first
 
 
-def shelf_of(table: pa.Table, thumbnail: Thumbnail | None, budget: int, seed: int) -> Shelf:
+def thumbnails_of(
+    table: pa.Table, thumbnail: Thumbnail | None, budget: int, seed: int
+) -> Thumbnails:
     """The worst samples of an ordered table, and `budget` faces where `thumbnail` can give them."""
     worst = np.argsort(-_errors(table), kind="stable")[:WORST].tolist()
     if thumbnail is None:
-        return Shelf({}, worst)
+        return Thumbnails({}, worst)
     rows = table["row"].to_numpy()
     images: dict[int, str] = {}
     for position in _chosen(table, worst, budget, seed):
@@ -46,7 +49,7 @@ def shelf_of(table: pa.Table, thumbnail: Thumbnail | None, budget: int, seed: in
             images[position] = data_uri(small, "image/jpeg")
         except OSError:
             continue  # the page is about the numbers; a broken image costs its picture only
-    return Shelf(images, worst)
+    return Thumbnails(images, worst)
 
 
 def _errors(table: pa.Table) -> np.ndarray:
@@ -95,16 +98,33 @@ def thumbnail_of(thumbnail: Thumbnail, row: int, side: int = 32) -> np.ndarray |
 # ---------------------------------------------------------------------------- the packed numbers
 
 
-def store_of(
-    tables: Mapping[str, pa.Table], colours: Mapping[str, tuple[str, str]], words: Any, shelf: Shelf
-) -> str:
-    """Runs (name -> ordered table; name -> colour in light and dark) for the script.
+def thinned(
+    table: pa.Table, runs: int, wanted: Sequence[int], seed: int, most_bytes: int = MOST_BYTES
+) -> Int[np.ndarray, " m"]:
+    """Positions of an ordered table, ascending, whose packed numbers stay within `most_bytes`.
 
-    JSON in which "<" is an escape, so that no text ends the script. Classes have no plane: n = 0.
+    A systematic draw with a random start, along the frames of the videos or over the cells of the
+    plane, so that each keeps its share; `wanted` positions are kept beside it.
     """
+    most = most_bytes * 3 // (4 * 4 * (2 + runs))  # label, runs and frame, in base64
+    if len(table) <= most:
+        return np.arange(len(table))
+    cells = cells_of(pair_of(table).target.numpy())
+    along = np.arange(len(table)) if videos_of(table) else np.argsort(cells, kind="stable")
+    start = np.random.default_rng(seed).uniform()
+    drawn = along[((np.arange(most) + start) * (len(table) / most)).astype(np.int64)]
+    return np.union1d(drawn, np.array(wanted, np.int64))
+
+
+def store_of(
+    tables: Mapping[str, pa.Table],
+    colours: Mapping[str, tuple[str, str]],
+    words: Sequence[Any],
+    images: Mapping[int, str],
+) -> dict[str, Any]:
+    """Runs (name -> ordered table; name -> colour in light and dark) for the script; `images` are
+    the thumbnails of positions."""
     first = next(iter(tables.values()))
-    if is_classes(first):
-        return json.dumps({"n": 0})
     videos = videos_of(first)
     runs = [
         {
@@ -115,7 +135,7 @@ def store_of(
         }
         for name, table in tables.items()
     ]
-    store = {
+    return {
         "n": len(first),
         "scale": SCALE,
         "label": packed(pair_of(first).target.numpy()),
@@ -123,19 +143,22 @@ def store_of(
         "words": words,
         "videos": videos,
         "frames": _base64(first["frame_index"].to_numpy().astype("<i4")) if videos else None,
-        "thumbnails": _thumbnails(first, shelf),
+        "thumbnails": _thumbnails(first, images),
     }
-    return json.dumps(store, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _thumbnails(table: pa.Table, shelf: Shelf) -> list[dict[str, Any]]:
-    positions = list(shelf.images)
+def _thumbnails(table: pa.Table, images: Mapping[int, str]) -> list[dict[str, Any]]:
     column = "sample_key" if "sample_key" in table.column_names else "row"
-    keys = table[column].take(pa.array(positions, pa.int64())).to_pylist()
+    keys = table[column].take(pa.array(list(images), pa.int64())).to_pylist()
     return [
-        {"at": position, "key": str(key), "image": shelf.images[position]}
-        for position, key in zip(positions, keys, strict=True)
+        {"at": position, "key": str(key), "image": uri}
+        for (position, uri), key in zip(images.items(), keys, strict=True)
     ]
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes as an address, such as data:image/png;base64,..."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def packed(values: np.ndarray) -> str:

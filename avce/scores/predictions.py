@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from avce.durable import write_aside
@@ -241,8 +241,8 @@ def in_order(table: pa.Table) -> pa.Table:
     return table.sort_by([*((key, "ascending") for key in keys), ("row", "ascending")])
 
 
-def videos_of(table: pa.Table) -> list[dict[str, Any]]:
-    """Where each video (and person in it) lies in the ordered table; longest first."""
+def videos_of(table: pa.Table, most: int | None = MOST_VIDEOS) -> list[dict[str, Any]]:
+    """Where each video (and person in it) lies in the ordered table; the `most` longest first."""
     needed = ("video_id", "frame_index")
     if any(n not in table.column_names or table[n].null_count for n in needed):
         return []
@@ -258,7 +258,12 @@ def videos_of(table: pa.Table) -> list[dict[str, Any]]:
         for a, b in zip(starts, stops, strict=True)
         if b - a > 1
     ]
-    return sorted(found, key=lambda v: v["start"] - v["stop"])[:MOST_VIDEOS]
+    return sorted(found, key=lambda v: v["start"] - v["stop"])[:most]
+
+
+def cells_of(target: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, " n"]:
+    """A code for the cell of the plane, a sixteenth wide and high, that each label lies in."""
+    return np.floor((target + 1) * 8).astype(int) @ np.array([100, 1])
 
 
 def over_the_plane(table: pa.Table, seed: int) -> list[int]:
@@ -267,7 +272,7 @@ def over_the_plane(table: pa.Table, seed: int) -> list[int]:
     if is_classes(table):
         return order.tolist()
     target = pair_of(table).target.numpy()[order]
-    cell = np.floor((target + 1) * 8).astype(int) @ np.array([100, 1])
+    cell = cells_of(target)
     by_cell = np.argsort(cell, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(cell[by_cell]) != 0])
     lengths = np.diff(np.r_[starts, len(cell)])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+from html.parser import HTMLParser
 
 import pyarrow as pa
 import pytest
 
+from avce.config import Config
 from avce.report.page import Run, Subject, write_report
 from avce.scores.scoreboard import Published, Setting
+from avce.training.record import RunRecord
 from tests.avce.report.chromium import BINARY, Chromium
 from tests.avce.report.runs import encoded_faces
 from tests.avce.scores.verdicts import class_table, video_table
 
 NASTY = "</script><img src=x onerror=alert(1)>"
+ODD = "$a_$<!--<script>\u2028'\"&amp;]]>{{ 7 * 7 }}"  # ends or opens scripts, templates, formulas
 PRINTED = Published("AVCE", "supplement, Table 5", "affwild", {"ccc": (0.682, 0.594)}, "AlexNet")
 
 
@@ -32,7 +37,8 @@ def page(tmp_path_factory):
         table = video_table(4, 60, model=model, noise=0.2)
         table = named(named(table, "video_id", f"video {NASTY}"), "sample_key", NASTY)
         log = [{"step": 1, "losses": {"mse": 0.4}}]
-        runs.append(Run(name, table, {"config": {"encoder": NASTY}, "git_commit": "abc"}, log))
+        record = RunRecord(config=Config(), git_commit=NASTY, versions={NASTY: NASTY})
+        runs.append(Run(name, table, record, log))
 
     def thumbnail(row: int) -> bytes:
         return b"torn" if row % 7 == 0 else encoded_faces()[row % 4]
@@ -61,6 +67,52 @@ def test_the_page_is_one_file_that_asks_for_nothing(page):
 def test_names_cannot_break_out(page):
     text = page.read_text()
     assert "<img src=x" not in text and text.count("</script>") == 2  # the store's and the script's
+
+
+class Texts(HTMLParser):
+    """What a browser would show, and the elements it would make."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.shown: list[str] = []
+        self.made: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.made |= {tag, *(f"{tag} {name}" for name, _ in attrs)}
+
+    def handle_data(self, data: str) -> None:
+        self.shown.append(data.strip())
+
+
+def test_odd_names_are_shown_as_they_are(tmp_path):
+    ends = b"\xff.jpg".decode("utf-8", "surrogateescape")  # a file's name that is no text
+    table = named(video_table(2, 12), "video_id", ODD)
+    runs = [Run("baseline", table), Run(f"{ODD}\x1b[2J{ends}", table)]
+    subject = Subject(runs, title=ODD, data_card={ODD: ODD}, commands=[ODD], resamples=5)
+    text = write_report(tmp_path / "r.html", subject).read_text()
+    found = Texts(text)
+    written = ODD.replace("\u2028", r"\u2028")
+    assert found.shown.count(written) >= 5  # title, heading, two of the card, command
+    assert any(rf"{written}\x1b[2J\udcff.jpg" in shown for shown in found.shown)
+    assert not any(
+        made.startswith("script ") and made != "script type" and made != "script id"
+        for made in found.made
+    )
+    store = json.loads(text.split('id="store">')[1].split("</script>")[0])
+    assert [run["name"] for run in store["runs"]][1].startswith(written)
+    assert "\u2028" not in text and "\x1b" not in text and "49" not in found.shown
+
+
+def test_many_samples_are_thinned_and_the_page_says_so(tmp_path):
+    tables = [video_table(100, 2400, model=model) for model in range(2)]
+    runs = [Run(f"run {k}", table) for k, table in enumerate(tables)]
+    path = write_report(tmp_path / "r.html", Subject(runs, resamples=2))
+    text = path.read_text()
+    assert path.stat().st_size < 8e6
+    assert "of 240,000 samples are drawn" in text
+    assert "240,000 samples." in text  # scored are all
+    assert "(2,400 frames)" in text
 
 
 def test_everything_is_there(page):
