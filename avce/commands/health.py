@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-import torch
-
-from avce.training.run_folder import versions
+from avce.training.record import versions
 
 Check = tuple[str, str, str, str]  # what, ok|note|fail, what was found, what to do about it
 _NEEDED = ("torch", "torchvision", "accelerate", "numpy", "pyarrow", "safetensors")
@@ -28,6 +26,8 @@ def checks() -> Iterator[Check]:
             yield package, "fail", "not installed", "just setup"
     yield _optional("cvxpylayers", "audits of SparseMax and SoftMax", "cvxpy cvxpylayers ecos")
     yield _optional("onnxruntime", "export --format onnx", "'avce[onnx]'")
+    import torch  # now that something is on the screen
+
     yield "processor", "ok", f"{torch.get_num_threads()} threads, {platform.machine()}", ""
     yield from _gpus()
 
@@ -39,6 +39,8 @@ def _optional(module: str, use: str, wanted: str) -> Check:
 
 
 def _gpus() -> Iterator[Check]:
+    import torch
+
     if not torch.cuda.is_available():
         built = torch.version.cuda
         advice = (

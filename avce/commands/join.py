@@ -83,18 +83,12 @@ def chosen_runs(runs: list[Path] | None, choice: Choice, to: Path | None = None)
     Raises FileNotFoundError or ValueError: no run, no weights, no shards, or an output `to` in the
     place of any of them.
     """
-    from avce.training.record import read_record
-    from shards.index import LABELS
-
     found = runs or [latest()]
-    for run in found:
-        known = read_record(run)
-        if not (run / f"{choice.which}.safetensors").is_file():
-            raise FileNotFoundError(
-                f"{run}/{choice.which}.safetensors does not exist: nothing is saved yet; train on "
-                "(--resume), or choose another run"
-            )
-        folders = choice.shards or known.shards.places(run)
+    records = [with_weights(run, choice.which) for run in found]
+    from shards import LABELS
+
+    for run, record in zip(found, records, strict=True):
+        folders = choice.shards or record.shards.places(run)
         for folder in folders:
             if not (folder / LABELS).is_file():
                 raise FileNotFoundError(
@@ -104,6 +98,19 @@ def chosen_runs(runs: list[Path] | None, choice: Choice, to: Path | None = None)
         if to:
             output(to, read_in([run, *folders]))
     return found
+
+
+def with_weights(run: Path, which: Which) -> RunRecord:
+    """What a run says of itself, if its weights are there too."""
+    from avce.training.record import read_record
+
+    record = read_record(run)
+    if not (run / f"{which}.safetensors").is_file():
+        raise FileNotFoundError(
+            f"{run}/{which}.safetensors does not exist: nothing is saved yet; go on with "
+            "`train --resume`, or choose another run"
+        )
+    return record
 
 
 def predict_split(run: Path, choice: Choice, flip: bool = False) -> Evaluated:
@@ -128,7 +135,7 @@ def predict_split(run: Path, choice: Choice, flip: bool = False) -> Evaluated:
 
 def latest() -> Path:
     """The run under runs/ that went on last."""
-    from avce.training.run_folder import latest_run
+    from avce.training.record import latest_run
 
     return latest_run(RUNS)
 
@@ -167,13 +174,20 @@ def configured(learning: Learning, resume: Path | None) -> tuple[Config, Shards 
         chosen = with_settings(config, learning.changes)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    if record or not lacks_weights(chosen, learning.changes):
-        return chosen, record and record.shards
+    return chosen, record and record.shards
+
+
+def first_weights(config: Config, settings: Sequence[str]) -> Config:
+    """`config`, from random weights where ImageNet's are neither here nor asked for."""
+    from avce.config import with_settings
+
+    if not lacks_weights(config, settings):
+        return config
     tell(
-        f"no ImageNet weights of {chosen.encoder} on this disk: training starts from random ones "
+        f"no ImageNet weights of {config.encoder} on this disk: training starts from random ones "
         "(--weights imagenet downloads them, --weights PATH reads a file)"
     )
-    return with_settings(chosen, ["weights=none"]), None
+    return with_settings(config, ["weights=none"])
 
 
 def lacks_weights(config: Config, settings: Sequence[str]) -> bool:
@@ -241,6 +255,9 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
 def pictures(sources: Sequence[str], skipped: Any) -> tuple[Any, bool]:
     """Frames of the sources, and whether they are cropped faces already, as shards are."""
     from avce.inference.sources import encoded_frames, frames_of
+
+    if not any(Path(source).is_dir() for source in sources):
+        return frames_of(sources, skipped), False
     from shards import LABELS, LabelIndex
 
     folders = [source for source in sources if (Path(source) / LABELS).is_file()]

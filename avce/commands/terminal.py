@@ -54,7 +54,7 @@ def tell(sentence: object, style: str = "") -> None:
 
 def say(text: object) -> None:
     """A result on stdout."""
-    print(plain(text))
+    print(plain(text), flush=True)
 
 
 def shell(*words: object) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avce.commands.join import configured, labelled, stamp, stream
+from avce.commands.join import configured, first_weights, labelled, stamp, stream
 from avce.commands.options import RUNS, SHARDS, Learning, grouped, here
 from avce.commands.terminal import leads, print_scores, tell, then, training_bar
 
@@ -52,6 +52,8 @@ def train(
         "crop": index.metadata.get("options", {}),
         "parts": {name: {"n": len(part), "digest": part.digest} for name, part in parts.items()},
     }
+    if not resume:
+        config = first_weights(config, learning.changes)
     from avce.method.build import build_method
     from avce.ranks import of_first_rank
     from avce.training.record import read_record

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from avce.commands.join import device, latest, pictures, room_checks, sure_scores
+from avce.commands.join import device, latest, pictures, room_checks, sure_scores, with_weights
 from avce.commands.options import (
     SHARDS,
     FacesOption,
@@ -37,17 +37,21 @@ def predict(
     which: WhichOption = "best",
 ) -> None:
     """Read valence and arousal from anyone's pictures, prepared as in training."""
+    from avce.inference.video import Skipped
+
+    skipped = Skipped()
+    frames, cropped = pictures(sources, skipped)
+    folder = run or latest()
+    if folder.suffix != ".safetensors" and not (folder / "model.safetensors").is_file():
+        with_weights(folder, which)  # not exported, so it must be a run
+    if to:
+        output(to, [*map(Path, sources), *read_in([folder])])
     from avce.inference.predictor import Predictor
     from avce.inference.sinks import sink_for
     from avce.inference.stream import predict_to
-    from avce.inference.video import Skipped
     from shards.finder import finder_for
 
-    if to:
-        output(to, [*map(Path, sources), *read_in([run or latest()])])
-    skipped = Skipped()
-    predictor = Predictor.load(run or latest(), which, device())
-    frames, cropped = pictures(sources, skipped)
+    predictor = Predictor.load(folder, which, device())
     find = None if cropped else finder_for(faces, device())
     with bar("predicting") as progress:
         sink = sink_for(to, predictor.config)
@@ -66,6 +70,7 @@ def export(
 ) -> None:
     """Write the model alone, with a card that says what it may be used for."""
     folder = run or latest()
+    with_weights(folder, which)
     if to:
         output(to, folder=True)
     from avce.inference.export import export as write

@@ -10,13 +10,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from avce.paper.published import TABLES, Row, Table
-from avce.scores import sheet
-from avce.scores.metrics import AXES, TITLES
-from avce.scores.scoreboard import Published
+from avce.scores import AXES, TITLES, sheet
 from avce.training.record import Ending, read_record
+
+if TYPE_CHECKING:
+    from avce.scores.scoreboard import Published
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,8 @@ def _tex_mean(mean: float | None, spread: float | None) -> sheet.Tex:
 
 def published_on(dataset: str) -> list[Published]:
     """Every row the supplement prints for a data set, whichever of its tables; each row once."""
+    from avce.scores.scoreboard import Published
+
     found: dict[tuple[str, str, str], Published] = {}
     for table in TABLES.values():
         if _bare(table.dataset) != _bare(dataset):

@@ -24,7 +24,7 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
 from avce.report.embedding import Embedding, quadrant
-from avce.scores.metrics import AXES
+from avce.scores import AXES
 
 NAMED = {  # where people put words, after Russell 1980 and Paltoglou & Thelwall 2013
     "excited": (0.62, 0.68),

@@ -20,10 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from avce.scores import AXES, METRICS
 from avce.scores.metrics import (
-    AXES,
     CONVENTIONS,
-    METRICS,
     ClassScores,
     Confusion,
     Convention,

@@ -18,17 +18,8 @@ import torch.distributed as dist
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-AXES = ("valence", "arousal")
-TITLES = {
-    "rmse": "RMSE",
-    "sagr": "SAGR",
-    "pcc": "PCC",
-    "ccc": "CCC",
-    "accuracy": "accuracy",
-    "mean_class_accuracy": "mean class accuracy",
-}
-METRICS = ("rmse", "sagr", "pcc", "ccc")
-CLASS_METRICS = ("accuracy", "mean_class_accuracy")
+from avce.scores import AXES, TITLES
+
 # Divisors n - a of the covariance and n - b of the variances. Lin's CCC is (0, 0).
 MOMENTS = {
     "population": (0, 0),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from avce.scores import sheet
+from avce.scores import CLASS_METRICS, METRICS, TITLES, sheet
 from avce.scores.intervals import (
     Evaluation,
     GroupScores,
@@ -19,7 +19,7 @@ from avce.scores.intervals import (
     by_group,
     spread_over,
 )
-from avce.scores.metrics import CLASS_METRICS, METRICS, TITLES, Scores
+from avce.scores.metrics import Scores
 
 LOWER_IS_BETTER = frozenset({"rmse"})
 

@@ -147,6 +147,16 @@ def read_record(run: Path | str, kind: type[R] = RunRecord) -> R:
     return checked(path, kind, read_json(path))
 
 
+def latest_run(folder: Path) -> Path:
+    """The run under `folder` that was begun or went on last."""
+    runs = sorted(folder.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise FileNotFoundError(
+            f"{folder} holds no run; train one first (`accelerate launch cli.py train`)"
+        )
+    return runs[-1].parent
+
+
 M = TypeVar("M", bound=BaseModel)
 
 

@@ -156,16 +156,6 @@ def architecture_misfits(expected: dict[str, Tensor], found: dict[str, Tensor]) 
     return missing + unknown + shapes
 
 
-def latest_run(folder: Path) -> Path:
-    """The run under `folder` that was begun or went on last."""
-    runs = sorted(folder.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
-    if not runs:
-        raise FileNotFoundError(
-            f"{folder} holds no run; train one first (`accelerate launch cli.py train`)"
-        )
-    return runs[-1].parent
-
-
 def first_scores(run: Path) -> dict[str, Any] | None:
     """The first validation scores in the log of a run: those before training."""
     return next((r["val"] for r in read_log(run / "log.jsonl") if "val" in r), None)

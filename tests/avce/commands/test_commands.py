@@ -383,3 +383,38 @@ def test_a_training_whose_attentive_view_is_a_vertex_says_so_once(capsys):
         for step, support in enumerate((1.5, 1.0, 1.0, 1.2), start=1):
             progress(record | {"step": step, "support": support})
     assert capsys.readouterr().err.count("SparseMax keeps one entry of z for every face") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "recipes",
+        "train",
+        "train --recipe nope",
+        "train --resume nowhere",
+        "eval nowhere",
+        "figures nowhere",
+        "report nowhere",
+        "export --run nowhere",
+        "predict nofile.jpg",
+        "inspect nowhere",
+        "table 1",
+    ],
+)
+def test_the_first_answer_waits_for_no_heavy_library(words, tmp_path):
+    code = """if True:
+        import sys, avce.commands
+        try:
+            avce.commands.main()
+        finally:
+            print("\\nmet:", *(set(sys.modules) & {%r}), file=sys.stderr)
+    """.replace("{%r}", repr(HEAVY))
+    command = [sys.executable, "-c", code, *words.split()]
+    known = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=known, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "met:", done.stderr
+    fine = words in ("recipes", "table 1")
+    assert (done.returncode == 0) == fine
+
+
+HEAVY = {"torch", "torchvision", "nvidia", "accelerate", "matplotlib", "sklearn", "cvxpy"}
