@@ -1,8 +1,9 @@
 """Shards to tensors: the order of an epoch, decoding, and the batches of one rank.
 
-What decodes is resolved when first used, so that `pipelines.pixels` does not wait for DALI.
+DALI is imported by whoever asks for batches, not by whoever asks for an order or for pixels.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pipelines.augment import Augment as Augment
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("Batch", "Batches", "batches"):
-        raise AttributeError(f"module 'pipelines' has no attribute {name!r}")
-    from pipelines import loader
-
-    globals()[name] = getattr(loader, name)
-    return globals()[name]
+    if name in ("Batch", "Batches", "batches"):
+        return getattr(import_module("pipelines.loader"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

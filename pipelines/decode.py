@@ -1,4 +1,4 @@
-"""From encoded bytes to normalised pixels: `Augment`, its random draws, and the DALI graph.
+"""From encoded bytes to normalised pixels: the DALI graph, and `Decoder` that runs it for good.
 
 The graph is: decode straight into the crop, flip, and one affine map per image and channel that is
 brightness, contrast and normalisation at once. On a CPU the decoder takes two thirds of the time
@@ -11,7 +11,9 @@ drawn here and fed beside the images: a resumed run, or one on other ranks, sees
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,89 +81,155 @@ def add_grey(images: Tensor, saturation: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Graph:
-    """The DALI graph of one rank: `over_plan` for shards, `over_bytes` for images in memory."""
+    """The DALI graph of one rank, from encoded images to pixels, in one piece or in two."""
 
     geometry: Geometry
     batch_size: int
     threads: int
     device: int | None = None  # a GPU's number, or None for the CPU
     prefetch: int = 2  # batches decoded ahead
+    channels_last: bool = False  # the pixels' memory format
 
-    def over_plan(
-        self, tars: Sequence[str], plans: Sequence[str], numbers: Iterable[Draw]
-    ) -> Pipeline:
-        """A built pipeline that follows the lines of `plans`, each a planned `.idx` of its tar.
-
-        `numbers` yields, batch by batch, the place in the read batch (int32) of each sample of the
-        wanted one, and its `inputs`; its end is the pipeline's end. The plans may be deleted
-        afterwards. Gives (image, row): row is the int64 that each KEY.row holds.
-        """
-        pipeline = self._pipeline(self.batch_size)
-        with pipeline:
-            encoded, row = fn.readers.webdataset(
-                paths=list(tars),
-                index_paths=list(plans),
-                ext=["jpg;png", "row"],
-                dtypes=[Kind.UINT8, Kind.INT64],
-                missing_component_behavior="error",  # by default it is an empty array, silently
-                pad_last_batch=True,  # without it, epochs after the first are no permutations
-                name="reader",
-            )
-            places, *fed = fn.external_source(
-                source=numbers, num_outputs=6, batch=True, dtype=[Kind.INT32, *_FED]
-            )
-            encoded, row = (fn.permute_batch(read, indices=places) for read in (encoded, row))
-            pipeline.set_outputs(self._pixels(encoded, fed), row)
-        pipeline.build()
+    def pixels(self) -> Pipeline:
+        """Encoded images and `inputs` to normalised float32 (n, 3, H, W)."""
+        shape = self.geometry
+        with self._pipeline() as pipeline:
+            encoded, fed = self._content(), self._fed()
+            if shape.stored is None:
+                picture = fn.resize(self._decode(encoded), resize_shorter=round(shape.size / CROP))
+                picture = self._crop(picture, *fed[:2])
+            else:
+                picture = self._decode(encoded, *fed[:2])
+            pipeline.set_outputs(self._normalised(picture, fed))
         return pipeline
 
-    def over_bytes(self, images: Sequence[bytes], numbers: Draw) -> Pipeline:
-        """A built pipeline over one batch of encoded images; gives (image,)."""
-        pipeline = self._pipeline(len(images))
-        encoded = [np.frombuffer(image, np.uint8) for image in images]
-        once = [(encoded, *numbers)]
-        with pipeline:
-            content, *fed = fn.external_source(
-                source=once,
-                num_outputs=1 + len(numbers),
-                batch=True,
-                dtype=[Kind.UINT8, *_FED],
-            )
-            pipeline.set_outputs(self._pixels(content, fed))
-        pipeline.build()
+    def pictures(self) -> Pipeline:
+        """Encoded images of one size to whole pictures, uint8 (n, H, W, 3)."""
+        with self._pipeline() as pipeline:
+            pipeline.set_outputs(self._decode(self._content()))
         return pipeline
 
-    def _pipeline(self, batch_size: int) -> Pipeline:
+    def pixels_of_pictures(self) -> Pipeline:
+        """`pictures`, where they were put, and `inputs` to what `pixels` gives, bit for bit."""
+        where = "cpu" if self.device is None else "gpu"
+        with self._pipeline() as pipeline:
+            pictures, fed = self._content(ndim=3, layout="HWC", device=where), self._fed()
+            pipeline.set_outputs(self._normalised(self._crop(pictures, *fed[:2]), fed))
+        return pipeline
+
+    def _pipeline(self) -> Pipeline:
         return Pipeline(
-            batch_size=batch_size,
+            batch_size=self.batch_size,
             num_threads=self.threads,
             device_id=self.device,
-            prefetch_queue_depth=self.prefetch,
+            prefetch_queue_depth=1,  # more would have to be fed at once before anything comes out
         )
 
-    def _pixels(self, encoded: Any, fed: Sequence[Any]) -> Any:
-        x, y, flip, mean, std = fed
-        picture = self._cut(encoded, x, y)
+    def _content(self, ndim: int = 1, **how: Any) -> Any:
+        """Host memory is used where it lies; a GPU may still be reading when a batch is out."""
+        uncopied = self.device is None
+        return fn.external_source(
+            name="content", dtype=Kind.UINT8, ndim=ndim, no_copy=uncopied, **how
+        )
+
+    def _fed(self) -> list[Any]:
+        return [fn.external_source(name=name, dtype=k, ndim=n) for name, (k, n) in _FED.items()]
+
+    def _decode(self, encoded: Any, *place: Any) -> Any:
+        """The whole picture, or what lies at a place of the crop; a GPU's buffers sized ahead."""
+        how: dict[str, Any] = {"jpeg_fancy_upsampling": True}  # nvJPEG then gives the CPU's pixels
+        if self.device is not None and (side := self.geometry.stored) is not None:
+            how |= {"preallocate_width_hint": side, "preallocate_height_hint": side}
+        how["device"] = "cpu" if self.device is None else "mixed"
+        if not place:
+            return fn.decoders.image(encoded, **how)
+        crop = self.geometry.crop
+        x, y = place
+        return fn.decoders.image_crop(encoded, crop=(crop, crop), crop_pos_x=x, crop_pos_y=y, **how)
+
+    def _crop(self, picture: Any, x: Any, y: Any) -> Any:
+        side = self.geometry.crop
+        return fn.crop(picture, crop=(side, side), crop_pos_x=x, crop_pos_y=y)
+
+    def _normalised(self, picture: Any, fed: Sequence[Any]) -> Any:
+        if self.geometry.crop != self.geometry.size:
+            picture = fn.resize(picture, size=[self.geometry.size] * 2)
+        _, _, flip, mean, std = fed
+        layout = "HWC" if self.channels_last else "CHW"
         return fn.crop_mirror_normalize(
-            picture, mirror=flip, mean=mean, std=std, dtype=Kind.FLOAT, output_layout="CHW"
+            picture, mirror=flip, mean=mean, std=std, dtype=Kind.FLOAT, output_layout=layout
         )
 
-    def _cut(self, encoded: Any, x: Any, y: Any) -> Any:
-        where = "cpu" if self.device is None else "mixed"
-        shape = self.geometry
-        if shape.stored is None:
-            picture = fn.decoders.image(encoded, device=where, jpeg_fancy_upsampling=True)
-            picture = fn.resize(picture, resize_shorter=round(shape.size / CROP))
-            return fn.crop(picture, crop=(shape.size, shape.size), crop_pos_x=x, crop_pos_y=y)
-        picture = fn.decoders.image_crop(
-            encoded,
-            device=where,
-            crop=(shape.crop, shape.crop),
-            crop_pos_x=x,
-            crop_pos_y=y,
-            jpeg_fancy_upsampling=True,  # nvJPEG then gives the CPU decoder's pixels
-        )
-        return picture if shape.crop == shape.size else fn.resize(picture, size=[shape.size] * 2)
+
+_FED = {
+    "x": (Kind.FLOAT, 0),
+    "y": (Kind.FLOAT, 0),
+    "flip": (Kind.INT32, 0),
+    "mean": (Kind.FLOAT, 1),
+    "std": (Kind.FLOAT, 1),
+}  # of `inputs`: type and dimensions
 
 
-_FED = [Kind.FLOAT, Kind.FLOAT, Kind.INT32, Kind.FLOAT, Kind.FLOAT]  # of `inputs`
+class Undecodable(RuntimeError):
+    """DALI refused a batch; `sample` is the place in it that DALI named, if it named one."""
+
+    def __init__(self, error: RuntimeError) -> None:
+        super().__init__(str(error))
+        named = re.search(r"sample #(\d+)", str(error))
+        self.sample = int(named[1]) if named else None
+
+
+class Decoder:
+    """One lasting pipeline: batches go in at one end and come out, in that order, at the other.
+
+    Decoding begins with `put`, in DALI's threads; what was put is kept until it is out.
+    """
+
+    def __init__(self, build: Callable[[], Pipeline], device: int | None = None) -> None:
+        self._build = build
+        self._device = device
+        self._pipeline: Pipeline | None = None
+        self._kept: deque[Any] = deque()
+        self._lent: deque[tuple[torch.cuda.Event, Tensor]] = deque()
+
+    def put(self, images: Any, numbers: Draw = ()) -> None:
+        """Encoded images or pictures, a list or one array, and their `inputs`."""
+        if self._pipeline is None:
+            self._pipeline = self._build()
+        self._kept.append(images)
+        for name, fed in zip(("content", *_FED), (images, *numbers), strict=False):
+            self._pipeline.feed_input(name, fed)
+        self._pipeline.schedule_run()
+
+    def get(self) -> Tensor:
+        """The batch put longest ago. After Undecodable all that was put must be put again."""
+        assert self._pipeline is not None, "nothing was put"
+        stream = None if self._device is None else torch.cuda.current_stream(self._device)
+        try:
+            (found,) = self._pipeline.share_outputs(stream)
+        except RuntimeError as error:
+            self.drop()
+            raise Undecodable(error) from error
+        self._pipeline.release_outputs()
+        self._kept.popleft()
+        found = torch.from_dlpack(found.as_tensor())
+        return found if stream is None else self._copied(found, stream)
+
+    def drop(self) -> None:
+        """Forget what was put; the next batch gets a new pipeline, which takes some ms."""
+        if self._kept:
+            self._pipeline = None
+            self._kept.clear()
+
+    def _copied(self, found: Tensor, stream: torch.cuda.Stream) -> Tensor:
+        """A copy, for DALI may use its buffer again as soon as nobody holds it.
+
+        The buffer itself is held until an event says that the copy has been made.
+        """
+        event = torch.cuda.Event()
+        copy = found.clone()
+        event.record(stream)
+        self._lent.append((event, found))
+        while self._lent and self._lent[0][0].query():
+            self._lent.popleft()
+        return copy

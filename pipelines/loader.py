@@ -1,31 +1,32 @@
 """`batches(...)`: a selection of shard rows as this rank's endless, resumable stream of `Batch`.
 
-The order of an epoch is ours (`order`), written out for DALI a window at a time (`plan`). DALI
-reads and decodes ahead in its own threads (`decode`), and the next window is built while the
-current one is used. Labels never pass through DALI: they are gathered by row, on the device.
+The order of an epoch is ours (`order`). A thread reads the bytes of one step after the other and
+looks them over (`tars`); one pipeline for good decodes them ahead in DALI's threads (`decode`).
+Labels never pass through DALI: they are gathered by row, on the device.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from nvidia.dali.pipeline import Pipeline
 from torch import Tensor
 
 from pipelines.augment import EVALUATION, Augment, Draws, draw
-from pipelines.decode import Draw, Graph, add_grey, inputs
+from pipelines.cache import Pictures, check_place
+from pipelines.decode import Decoder, Graph, Undecodable, add_grey, inputs
 from pipelines.order import Order, Steps
 from pipelines.pixels import geometry
-from pipelines.plan import check_rows, check_tars, place, planned
+from pipelines.tars import Tars
 from shards import Selection
+from shards.image import Unreadable, prove, sniff
 
-WINDOW = 8192  # samples planned at a time: at most so many plan files, 32 MB of memory for them
 CLASSES = ("expression", "expression_compound")  # columns that hold codes and not numbers
 
 
@@ -54,6 +55,8 @@ def batches(
     drop_last: bool | None = None,
     threads: int | None = None,
     on_corrupt: str = "error",
+    cache: str = "none",
+    channels_last: bool = False,
 ) -> Batches:
     """The batches of `selection` for one rank.
 
@@ -64,13 +67,16 @@ def batches(
     "expression", gives int64. `threads` decode; by default the cores of this process, shared
     between the ranks of this machine. An image that does not decode raises with
     `on_corrupt="error"`; with "skip" a neighbour's copy takes its place under the mask and
-    `Batches.corrupt` names it.
+    `Batches.corrupt` names it. `cache="memory"` keeps the decoded pictures, so that epochs after
+    the first decode nothing; "device" keeps them on `device`. The pixels are the same. With
+    `channels_last` they lie in that memory format, for a model that does.
 
-    Raises ValueError where labels are null or the settings admit no equal batches,
-    FileNotFoundError where a tar is missing.
+    Raises ValueError where labels are null, the settings admit no equal batches or the cache does
+    not fit, FileNotFoundError where a tar is missing.
     """
     if on_corrupt not in ("error", "skip"):
         raise ValueError(f"on_corrupt {on_corrupt!r} does not exist; choose 'error' or 'skip'")
+    check_place(cache)
     visits = Order(
         length=len(selection),
         batch_size=batch_size,
@@ -81,18 +87,28 @@ def batches(
         rank=rank,
         world_size=world_size,
     )
-    check_tars(selection)
-    where = torch.device(device)
-    if isinstance(augment, bool):
-        augment = Augment() if augment else EVALUATION
+    where = _device(device)
+    tars = Tars(selection)
     graph = Graph(
-        geometry(selection.column("width"), selection.column("height"), image_size),
+        geometry(tars.sides[:, 0], tars.sides[:, 1], image_size),
         visits.rank_batch,
         threads or _threads(),
-        device=None if where.type == "cpu" else where.index or 0,
+        device=where.index,
+        channels_last=channels_last,
     )
+    if isinstance(augment, bool):
+        augment = Augment() if augment else EVALUATION
     labels = _labels(selection, (targets,) if isinstance(targets, str) else tuple(targets))
-    return Batches(selection, visits, graph, augment, labels.to(where), on_corrupt)
+    pictures = None if cache == "none" else Pictures(graph, len(selection), cache)
+    return Batches(tars, visits, graph, augment, labels.to(where), on_corrupt, pictures)
+
+
+def _device(named: str | torch.device) -> torch.device:
+    """With its number; "cuda" alone is the device that is current, as everywhere in torch."""
+    device = torch.device(named)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device if device.type == "cuda" else torch.device("cpu")
 
 
 def _threads() -> int:
@@ -104,33 +120,33 @@ def _labels(selection: Selection, names: tuple[str, ...]) -> Tensor:
     return labels[:, 0].long() if len(names) == 1 and names[0] in CLASSES else labels
 
 
-class _Window:
-    """Some consecutive steps of one epoch on their way through DALI."""
+class _Step:
+    """A step on its way: what is shown in each of its n slots."""
 
-    def __init__(self, steps: Steps, pipeline: Pipeline) -> None:
-        self.steps = steps
-        self._pipeline = pipeline
-        self._started = False
+    def __init__(self, at: tuple[int, int], steps: Steps, draws: Draws) -> None:
+        self.at = at  # epoch, step
+        self.positions, _, self.mask = (field[0] for field in steps)
+        self.draws = draws
+        self.images: Any = None  # encoded, or pictures of the cache
+        self.lost = np.zeros(len(self.positions), bool)
+        self.broken: list[int] = []  # positions
 
-    def __len__(self) -> int:
-        return len(self.steps.positions)
+    def lose(self, slots: Sequence[int]) -> bool:
+        """Let the first whole image stand in for the broken ones; False if there is none.
 
-    def start(self) -> None:
-        """Begin to decode ahead."""
-        if not self._started:
-            self._started = True
-            self._pipeline.schedule_run()
-
-    def read(self) -> tuple[Tensor, np.ndarray]:
-        """The next step's images, and the rows found beside them in the tars.
-
-        Nothing is copied: the buffer belongs to the tensor, and DALI takes another one.
+        What stands in is another row, with its labels and random numbers, under the mask.
         """
-        self.start()
-        image, row = self._pipeline.share_outputs()
-        self._pipeline.release_outputs()
-        self._pipeline.schedule_run()
-        return torch.from_dlpack(image.as_tensor()), np.asarray(row.as_tensor())[:, 0]
+        broken = np.unique(self.positions[slots])
+        self.broken += broken.tolist()
+        self.lost |= np.isin(self.positions, broken)
+        if self.lost.all():
+            return False
+        source = np.where(self.lost, np.argmin(self.lost), np.arange(len(self.lost)))
+        self.positions = self.positions[source]
+        self.mask = self.mask & ~self.lost
+        self.draws = Draws(*(numbers[source] for numbers in self.draws))
+        self.images = self.images and [self.images[i] for i in source.tolist()]
+        return True
 
 
 class Batches:
@@ -142,14 +158,15 @@ class Batches:
 
     def __init__(
         self,
-        selection: Selection,
+        tars: Tars,
         order: Order,
         graph: Graph,
         augment: Augment,
         labels: Tensor,
         on_corrupt: str,
+        pictures: Pictures | None,
     ) -> None:
-        self.selection = selection
+        self.selection = tars.selection
         self.order = order
         self.graph = graph
         self.augment = augment
@@ -158,9 +175,15 @@ class Batches:
         self.step = 0  # batches of this epoch handed out
         self.wait_s = 0.0  # seconds that callers have waited for a batch, over all epochs
         self.corrupt: list[str] = []  # tar:offset:key of every image that was skipped
+        self._tars = tars
         self._labels = labels
-        self._builder: ThreadPoolExecutor | None = None
-        self._ahead: tuple[int, int, Future[_Window]] | None = None  # epoch, step, window
+        self._pictures = pictures
+        self._decoder = Decoder(
+            graph.pixels if pictures is None else graph.pixels_of_pictures, graph.device
+        )
+        self._flying: deque[_Step] = deque()  # being decoded
+        self._ahead: Future[_Step] | None = None  # being read
+        self._reader: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
         """Batches per epoch, the same on every rank."""
@@ -194,11 +217,11 @@ class Batches:
         self._turn()
 
     def close(self) -> None:
-        """Free what was built ahead. The stream can still be iterated."""
-        self._ahead = None
-        if self._builder is not None:
-            self._builder.shutdown(cancel_futures=True)
-            self._builder = None
+        """Free what was read and decoded ahead. The stream can still be iterated."""
+        self._forget()
+        if self._reader is not None:
+            self._reader.shutdown(cancel_futures=True)
+            self._reader = None
 
     def _identity(self) -> dict[str, Any]:
         order = self.order
@@ -220,114 +243,136 @@ class Batches:
         self._turn()
         epoch = self.epoch
         while self.epoch == epoch:
-            window = self._window()
-            for number, steps in enumerate(zip(*window.steps, strict=True)):
-                self._start_ahead(remaining=len(window) - number)
-                batch, whole = self._batch(window, Steps(*steps))
-                self.step += 1
-                yield batch
-                if not whole:
-                    break  # DALI has lost its way: the rest of the window is built anew
+            batch = self._batch()
+            self.step += 1
+            yield batch
             self._turn()
 
-    def _window(self) -> _Window:
-        """The window from here on, built ahead if all went as expected; the next one is ordered."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[:2] == (self.epoch, self.step):
-            window = ahead[2].result()
+    def _batch(self) -> Batch:
+        """The batch of (epoch, step), and those behind it on their way."""
+        try:
+            if not self._flying or self._flying[0].at != (self.epoch, self.step):
+                self._forget()
+                self._ahead = self._read((self.epoch, self.step))
+            self._fly(self.graph.prefetch)
+            step = self._flying[0]
+            image = self._decoded(step)
+            self._fly(1 + self.graph.prefetch)
+        except BaseException:
+            self._forget()
+            raise
+        self._flying.popleft()
+        self.corrupt += map(self._tars.place, step.broken)
+        return self._labelled(image, step)
+
+    def _forget(self) -> None:
+        self._flying.clear()
+        self._decoder.drop()
+        self._ahead = None
+
+    def _fly(self, most: int) -> None:
+        """Let up to `most` steps be decoded; what is wrong with one is told when its turn comes."""
+        while len(self._flying) < most and self._ahead is not None:
+            if self._flying and self._ahead.exception() is not None:
+                return
+            step = self._ahead.result()
+            self._put(step)
+            self._flying.append(step)
+            self._ahead = self._read(self._after(step.at))
+
+    def _put(self, step: _Step) -> None:
+        self._decoder.put(step.images, inputs(step.draws, self.graph.geometry))
+
+    def _after(self, at: tuple[int, int]) -> tuple[int, int] | None:
+        """The next step; across epochs only while training: a validation set may wait for long."""
+        epoch, step = at
+        if step + 1 < len(self):
+            return epoch, step + 1
+        return (epoch + 1, 0) if self.order.shuffle else None
+
+    def _read(self, at: tuple[int, int] | None) -> Future[_Step] | None:
+        if at is None:
+            return None
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1, thread_name_prefix="tars")
+        return self._reader.submit(self._prepared, at)
+
+    def _prepared(self, at: tuple[int, int]) -> _Step:
+        """A step with its images, whole ones only: nothing else may reach DALI."""
+        steps = self.order.at(*at)
+        first, n = int(steps.places[0, 0]), self.order.rank_batch
+        step = _Step(at, steps, draw(self.augment, self.order.seed, at[0], first, n))
+        if self._pictures is None:
+            step.images, broken = self._tars.read(step.positions)
+            self._lose(step, broken)
         else:
-            window = self._build(self.epoch, self.step)
-        window.start()
-        stop = self.step + len(window)
-        epoch, step = (self.epoch, stop) if stop < len(self) else (self.epoch + 1, 0)
-        if self._builder is None:
-            self._builder = ThreadPoolExecutor(1, thread_name_prefix="plan")
-        self._ahead = epoch, step, self._builder.submit(self._build, epoch, step)
-        return window
+            self._fill(self._pictures, step)
+            step.images = self._pictures.at(step.positions)
+        return step
 
-    def _start_ahead(self, remaining: int) -> None:
-        """Let the next window decode as soon as this one has nothing left to decode.
+    def _fill(self, pictures: Pictures, step: _Step) -> None:
+        """Decode what the cache does not have yet; again without what turns out to be broken."""
+        while missing := pictures.missing(step.positions):
+            encoded, broken = self._tars.read(step.positions[missing])
+            if not broken:
+                try:
+                    pictures.keep(step.positions[missing], encoded)
+                except Undecodable as error:
+                    broken = _broken(encoded, error)
+            self._lose(step, [missing[i] for i in broken])
 
-        Between epochs only while training: a validation set may wait for minutes.
-        """
-        if remaining > self.graph.prefetch or self._ahead is None:
-            return
-        epoch, _, window = self._ahead
-        if window.done() and (epoch == self.epoch or self.order.shuffle):
-            window.result().start()
-
-    def _build(self, epoch: int, step: int) -> _Window:
-        """Steps from `step` to the next multiple of the window's length.
-
-        A batch is read tar by tar, which is one plan for each tar in it and not one for each
-        sample, and put in order once read: a plan costs 40 us, a twelfth of decoding an image.
-        """
-        span = max(1, WINDOW // self.order.rank_batch)
-        stop = min(len(self), (step // span + 1) * span)
-        steps = self.order.at(epoch, step, stop - step)
-        by_tar = np.argsort(self.selection.rows[steps.positions], axis=1)
-        back = np.argsort(by_tar, axis=1).astype(np.int32)
-        read = np.take_along_axis(steps.positions, by_tar, axis=1)
-        numbers = (
-            (found, *inputs(self._draws(epoch, places), self.graph.geometry))
-            for found, places in zip(back, steps.places, strict=True)
-        )
-        with planned(self.selection.take(read.ravel())) as (tars, plans):
-            return _Window(steps, self.graph.over_plan(tars, plans, numbers))
-
-    def _draws(self, epoch: int, places: np.ndarray) -> Draws:
-        return draw(self.augment, self.order.seed, epoch, int(places[0]), len(places))
-
-    def _batch(self, window: _Window, steps: Steps) -> tuple[Batch, bool]:
-        """A step's batch, and whether all its images decoded."""
-        try:
-            image, rows = window.read()
-        except RuntimeError as error:  # DALI does not say which image it was
-            return self._rescued(steps, error), False
-        check_rows(self.selection.take(steps.positions), rows)
+    def _decoded(self, step: _Step) -> Tensor:
+        """The pixels of the step that was put first."""
+        while True:
+            try:
+                image = self._decoder.get()
+                break
+            except Undecodable as error:
+                self._lose(step, _broken(step.images, error))
+                for flying in self._flying:
+                    self._put(flying)
+        if self.graph.channels_last:
+            image = image.permute(0, 3, 1, 2)
         if self.augment.saturation:
-            add_grey(image, self._draws(self.epoch, steps.places).saturation)
-        return self._with_labels(image, steps.positions, steps.mask), True
+            add_grey(image, step.draws.saturation)
+        return image
 
-    def _with_labels(self, image: Tensor, positions: np.ndarray, mask: np.ndarray) -> Batch:
-        device = self._labels.device
-        rows = torch.from_numpy(self.selection.rows[positions])
-        target = self._labels[torch.from_numpy(positions).to(device)]
-        return Batch(image, target, rows.to(device), torch.from_numpy(mask).to(device))
-
-    def _rescued(self, steps: Steps, error: RuntimeError) -> Batch:
-        """Decode the images of a failed batch one by one, to name or replace the broken ones."""
-        chosen = self.selection.take(steps.positions)
-        drawn = self._draws(self.epoch, steps.places)
-        numbers = inputs(drawn, self.graph.geometry)
-        images = [
-            self._decoded(chosen, i, tuple(n[i : i + 1] for n in numbers))
-            for i in range(len(chosen))
-        ]
-        good = [i for i, image in enumerate(images) if image is not None]
-        broken = [place(chosen, i) for i, image in enumerate(images) if image is None]
-        if not broken:
-            raise error  # not an image: out of memory, a driver
-        if self.on_corrupt == "error" or not good:
+    def _lose(self, step: _Step, slots: Sequence[int]) -> None:
+        """Broken images are named and end the stream, or others stand in for them."""
+        if slots and (not step.lose(slots) or self.on_corrupt == "error"):
             raise ValueError(
-                f"{', '.join(broken)} cannot be decoded any more; write the shards again "
-                "or go on without with on_corrupt=skip"
-            ) from error
-        self.corrupt += broken
-        source = [i if image is not None else good[0] for i, image in enumerate(images)]
-        found = torch.cat([images[i] for i in source])  # pyright: ignore[reportCallIssue, reportArgumentType]
-        if self.augment.saturation:
-            add_grey(found, drawn.saturation[source])
-        intact = np.array([image is not None for image in images])
-        return self._with_labels(found, steps.positions[source], steps.mask & intact)
+                f"{', '.join(map(self._tars.place, step.broken))} cannot be decoded any more; "
+                "write the shards again or go on without with on_corrupt=skip"
+            )
 
-    def _decoded(self, chosen: Selection, position: int, numbers: Draw) -> Tensor | None:
-        content = chosen.index.read(int(chosen.rows[position]))
-        if len(content) < chosen.column("image_size")[position]:
-            return None
-        pipeline = self.graph.over_bytes([content], numbers)
-        try:
-            (image,) = pipeline.run()
-        except RuntimeError:
-            return None
-        return torch.from_dlpack(image.as_tensor())
+    def _labelled(self, image: Tensor, step: _Step) -> Batch:
+        positions, rows, mask = map(
+            self._moved, (step.positions, self.selection.rows[step.positions], step.mask)
+        )
+        return Batch(image, self._labels[positions], rows, mask)
+
+    def _moved(self, numbers: np.ndarray) -> Tensor:
+        """To the labels' device; a GPU is not waited for."""
+        device, host = self._labels.device, torch.from_numpy(numbers)
+        return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+
+
+def _broken(images: Sequence[np.ndarray], error: Undecodable) -> list[int]:
+    """Which of these DALI refused: the one it names, or those that do not decode elsewhere either.
+
+    Raises `error` where there are none: it was memory or a driver, and not an image.
+    """
+    if error.sample is not None:
+        return [error.sample]
+    broken = [i for i, image in enumerate(images) if not _decodes(image.tobytes())]
+    if not broken:
+        raise error
+    return broken
+
+
+def _decodes(content: bytes) -> bool:
+    try:
+        prove(content, sniff(content))
+    except Unreadable:
+        return False
+    return True

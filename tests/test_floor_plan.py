@@ -32,7 +32,7 @@ DOORS = {  # library -> the only files that import it
     "jinja2": {"avce/report/page.py"},
     "joblib": {"shards/building/engine.py", "shards/standins/affectnet.py"},
     "matplotlib": {"avce/report/figures.py", "avce/report/curves.py"},
-    "nvidia": {"pipelines/decode.py", "pipelines/loader.py"},
+    "nvidia": {"pipelines/decode.py"},
     "PIL": {"shards/", "avce/inference/", "avce/report/samples.py"},
     "pydantic": {"avce/config.py", "avce/training/record.py"},
     "pyarrow": {"shards/", "avce/scores/", "avce/inference/sinks.py", "avce/report/"},

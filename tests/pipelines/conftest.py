@@ -51,6 +51,16 @@ def write(folder: Path, numbers=range(N), side: int = SIDE) -> LabelIndex:
     )
 
 
+def damage(index: LabelIndex, row: int, content: bytes, skip: int = 0) -> str:
+    """Overwrite the start of a stored image; the place as it will be named."""
+    one = index.where().take([row])
+    tar = index.tars[int(index.tar_of_row(one.rows)[0])]
+    with open(tar, "r+b") as file:
+        file.seek(int(one.column("shard_offset")[0]) + skip)
+        file.write(content)
+    return f"{tar}:{one.column('shard_offset')[0]}:{one.column('sample_key')[0]}"
+
+
 @pytest.fixture(scope="session")
 def index(tmp_path_factory) -> LabelIndex:
     return write(tmp_path_factory.mktemp("shards"))

@@ -11,10 +11,9 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-import pipelines.loader
 from pipelines import Augment, batches
 from shards import LabelIndex
-from tests.pipelines.conftest import SIDE, write
+from tests.pipelines.conftest import SIDE, damage, write
 
 JITTER = Augment(brightness=0.3, contrast=0.3, saturation=0.5)
 CROP = 56  # of the stored 64: no resize
@@ -30,12 +29,7 @@ def gathered(loaded):
     return image, target, row, mask
 
 
-@pytest.fixture
-def small_windows(monkeypatch):
-    monkeypatch.setattr(pipelines.loader, "WINDOW", 28)
-
-
-def test_rows_labels_and_pixels_belong_together(index, small_windows):
+def test_rows_labels_and_pixels_belong_together(index):
     """A batch's image is the one its row has when it is read alone."""
     whole = batches(index.where(), 7, image_size=SIDE, shuffle=True, drop_last=False, threads=1)
     image, target, row, mask = gathered(whole)
@@ -65,7 +59,7 @@ def test_ranks_cover_each_row_once(index, world_size, order):
     assert seen == Counter(range(len(index)))
 
 
-def test_ranks_see_what_one_rank_sees(index, small_windows):
+def test_ranks_see_what_one_rank_sees(index):
     """Pixels included: the augmentation of a sample does not depend on who decodes it."""
     selection = index.where(split="train")
     whole = list(stream(selection, 14, augment=JITTER, seed=5))
@@ -76,7 +70,7 @@ def test_ranks_see_what_one_rank_sees(index, small_windows):
 
 
 @pytest.mark.parametrize("stop", [1, 3, 5, 6])
-def test_resuming_anywhere_gives_the_same_pixels(index, stop, small_windows):
+def test_resuming_anywhere_gives_the_same_pixels(index, stop):
     selection = index.where(split="train")  # 80 rows: 5 batches of 14
     never_stopped = stream(selection, augment=JITTER)
     expected = [*never_stopped, *never_stopped]
@@ -174,16 +168,6 @@ def test_impossible_options_are_refused(index):
 # broken shards
 
 
-def damage(index: LabelIndex, row: int, content: bytes, skip: int = 0) -> str:
-    """Overwrite the start of a stored image; the place as it will be named."""
-    one = index.where().take([row])
-    tar = index.tars[int(index.tar_of_row(one.rows)[0])]
-    with open(tar, "r+b") as file:
-        file.seek(int(one.column("shard_offset")[0]) + skip)
-        file.write(content)
-    return f"{tar}:{one.column('shard_offset')[0]}:{one.column('sample_key')[0]}"
-
-
 @pytest.mark.parametrize("row", [17, 40])  # a JPEG, a PNG
 def test_a_broken_image_is_named(own_index, row):
     name = damage(own_index, row, b"\0" * 400)
@@ -192,7 +176,7 @@ def test_a_broken_image_is_named(own_index, row):
     assert name in str(caught.value)
 
 
-def test_a_broken_image_is_masked_and_counted(own_index, small_windows):
+def test_a_broken_image_is_masked_and_counted(own_index):
     selection = own_index.where()
     whole = gathered(stream(selection, augment=JITTER, drop_last=False))
     broken = [17, 18, 40]

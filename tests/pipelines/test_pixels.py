@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipelines.augment import EVALUATION, draw
-from pipelines.decode import Graph, inputs
+from pipelines.decode import Decoder, Graph, inputs
 from pipelines.pixels import MEAN, STD, central, geometry, normalised
 
 SIZES = [  # height, width, wanted
@@ -25,10 +25,12 @@ def graph(picture: np.ndarray, size: int) -> np.ndarray:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
     sides = (np.array([side]) for side in picture.shape[1::-1])
-    shape = geometry(*sides, size)
+    width, height = sides
+    shape = geometry(width, height, size)
     fed = inputs(draw(EVALUATION, 0, 0, 0, 1), shape)
-    (image,) = Graph(shape, 1, 1).over_bytes([file.getvalue()], fed).run()
-    return np.array(image.at(0))
+    decoder = Decoder(Graph(shape, 1, 1).pixels)
+    decoder.put([np.frombuffer(file.getvalue(), np.uint8)], fed)
+    return decoder.get()[0].numpy()
 
 
 @pytest.mark.parametrize(("height", "width", "size"), SIZES)
