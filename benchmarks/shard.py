@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build
 from shards.building import build as convert
-from shards.building.tars import Fragment, TarFacts, planned_rows, write_labels, write_tar
+from shards.building.tars import Fragment, planned_rows, write_labels, write_tar
 from shards.image import as_is, prove
 
 PASS = BuildOptions(crop=Crop(mode="none"), engine=Engine(jobs=1), samples_per_shard=500)
@@ -249,11 +249,10 @@ def write_large_index(out: Path, rows: int) -> None:
         for i in range(4000)
     ]
     shard = write_tar(out / "00000.tar", planned_rows(samples), lambda _: as_is(picture))
-    facts = TarFacts(4000, 1, "0" * 64)
 
     def fragments() -> Iterator[Fragment]:
         for number in range(rows // 4000):
-            yield Fragment(f"{number:05d}.tar", pa.record_batch(shard.rows), facts)
+            yield Fragment(f"{number:05d}.tar", pa.record_batch(shard.rows), shard.tar)
 
     write_labels(out, fragments, {"skipped": {}})
 

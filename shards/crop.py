@@ -25,7 +25,6 @@ from shards.image import (
     Stored,
     Unreadable,
     as_is,
-    average_hash,
     decode,
     encode_jpeg,
     probe,
@@ -193,7 +192,7 @@ def store_picture(
     """Crop a decoded picture and encode it as JPEG."""
     height, width = picture.shape[:2]
     crop = cut(picture, affine, size)
-    facts = (size, size, width, height, affine, size, average_hash(crop), quality)
+    facts = (size, size, width, height, affine, size, quality)
     return Stored(encode_jpeg(crop), "jpg", kind, *facts)
 
 

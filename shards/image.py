@@ -72,7 +72,6 @@ class Stored(NamedTuple):
     src_height: int
     crop_affine: tuple[float, ...] | None = None  # source -> stored pixels
     crop_size: int | None = None
-    ahash: int | None = None
     quality: tuple[str, ...] = ()
     found_box: tuple[float, ...] | None = None  # of a detector, where no box was published
 
@@ -264,22 +263,6 @@ def encode_png(picture: np.ndarray) -> bytes:
     return target.getvalue()
 
 
-def average_hash(picture: np.ndarray) -> int | None:
-    """64 bits that near-duplicates share: which cells of an 8x8 grid are brighter than the mean.
-
-    Of the grey or green channel, at every n-th pixel so that the shorter side has 64 to 127 of
-    them: a tenth of the cost of all. None where there are fewer than 8 x 8.
-    """
-    step = max(min(picture.shape[:2]) // 64, 1)
-    bright = picture[::step, ::step, picture.shape[2] // 2]
-    height, width = (side // 8 for side in bright.shape)
-    if not height * width:
-        return None
-    rows = bright[: 8 * height, : 8 * width].reshape(8, height, -1).sum(1, dtype=np.int32)
-    cells = rows.reshape(8, 8, width).sum(2, dtype=np.int64)
-    return int.from_bytes(np.packbits(64 * cells > cells.sum()).tobytes(), "big")
-
-
 def as_is(content: bytes, *, check: bool = True) -> Stored:
     """Keep an image byte for byte where every decoder reads it alike, else as a lossless PNG.
 
@@ -288,13 +271,10 @@ def as_is(content: bytes, *, check: bool = True) -> Stored:
     """
     kind, width, height, plain = probe(content)
     keep = plain and kind in ("jpeg", "png")
-    ahash, quality = None, ()
+    quality = ()
     if check or not keep:
         picture, quality = (prove if keep else decode)(content, kind)
-        ahash = average_hash(picture)
         if not keep:
             content, quality = encode_png(picture), (*quality, "reencoded")
     extension = "jpg" if keep and kind == "jpeg" else "png"
-    return Stored(
-        content, extension, kind, width, height, width, height, ahash=ahash, quality=quality
-    )
+    return Stored(content, extension, kind, width, height, width, height, quality=quality)

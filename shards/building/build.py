@@ -30,12 +30,10 @@ from shards.building.engine import Engine
 from shards.building.plan import Plan, Spill
 from shards.building.store import WORK, Store
 from shards.building.tars import (
-    FORMAT,
     PLANNED,
     Fragment,
     TarFacts,
     renumber,
-    write_aside,
     write_labels,
     write_tar,
 )
@@ -44,9 +42,11 @@ from shards.crop import Crop, store_found, store_image
 from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
 from shards.datasets.card import read_card
 from shards.datasets.preflight import require_folder
+from shards.durable import write_aside
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, decode, sniff
-from shards.index import LABELS, SCHEMA, LabelIndex, metadata_of, with_metadata
+from shards.index import LabelIndex
+from shards.labels.schema import FORMAT, LABELS, SCHEMA, metadata_of, with_metadata
 from shards.sample import Sample
 
 READERS: dict[str, Callable[..., Iterator[Sample]]] = {

@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from shards.index import LABELS
+from shards.labels.schema import LABELS
 
 WORK = ".work"  # plan, completion markers and lock, removed at the end
 FRAMES = f"{WORK}/frames"  # crops of videos that wait for their shard

@@ -16,17 +16,28 @@ from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from shards.durable import aside, settle, sync, write_aside
 from shards.finder import SOURCE
 from shards.image import Stored, Unreadable, as_is
-from shards.index import BLOCK, LABELS, SCHEMA, LabelIndex, encoded, row_offset, with_metadata
+from shards.index import LabelIndex
+from shards.labels.integrity import digest_of
+from shards.labels.schema import (
+    BLOCK,
+    FORMAT,
+    LABELS,
+    SCHEMA,
+    checksum,
+    encoded,
+    row_offset,
+    with_metadata,
+)
 from shards.sample import EXPRESSIONS, Sample
 
-FORMAT = 1  # of the folder: rises when older readers could not read it
 _RECORD = 20 * BLOCK  # tar pads its end to this
 _BATCH = 16384  # rows of labels.arrow written at a time, 18 MB
 _AT_ONCE = 1 << 20  # bytes of a tar that are hashed and written at a time
@@ -81,6 +92,7 @@ class TarWriter:
         self._file = open(self._part, "wb")  # noqa: SIM115  closed by finish or abandon
         self._hash = hashlib.sha256()
         self.digests: list[bytes] = []  # sha256 of the first field of each sample, once finished
+        self.checksums: list[int] = []  # and its CRC-32
         self._lines: list[str] = []
         self._waiting: list[bytes] = []
         self._firsts: list[bytes] = []
@@ -115,11 +127,11 @@ class TarWriter:
         self._write()
         self._writing.result()
         self._thread.shutdown()
-        _sync(self._file)
+        sync(self._file)
         self._file.close()
         index = "".join(line + "\n" for line in [f"v1.2 {len(self._lines)}", *self._lines])
         write_aside(self.path.with_suffix(".idx"), index.encode())
-        self._part.replace(self.path)
+        settle(self._part, self.path)
         return TarFacts(len(self._lines), self.size, self._hash.hexdigest())
 
     def abandon(self) -> None:
@@ -139,15 +151,7 @@ class TarWriter:
         self._file.write(content)
         self._hash.update(content)
         self.digests += [hashlib.sha256(first).digest() for first in firsts]
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a small file so that it exists whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        file.write(content)
-        _sync(file)
-    part.replace(path)
+        self.checksums += map(checksum, firsts)
 
 
 def planned_rows(samples: Sequence[Sample]) -> pa.RecordBatch:
@@ -209,7 +213,7 @@ def write_tar(
     except BaseException:
         tar.abandon()
         raise
-    rows = _complete(planned, kept, facts, tar.digests, path.name)
+    rows = _complete(planned, kept, facts, tar)
     return Shard(rows, proof, skipped)
 
 
@@ -226,7 +230,7 @@ def renumber(path: Path, rows: pa.RecordBatch, first_row: int) -> TarFacts:
         for row, (offset, size) in enumerate(places, first_row):
             tar.seek(row_offset(offset, size))
             tar.write(row.to_bytes(8, "little"))
-        _sync(tar)
+        sync(tar)
         tar.seek(0)
         digest = hashlib.file_digest(tar, "sha256").hexdigest()
     return TarFacts(rows.num_rows, path.stat().st_size, digest)
@@ -236,8 +240,7 @@ def _complete(
     planned: pa.RecordBatch,
     kept: list[int],
     facts: list[tuple[Any, ...]],
-    digests: list[bytes],
-    shard: str,
+    tar: TarWriter,
 ) -> pa.RecordBatch:
     """All columns of the index for the rows that were written."""
     rows = planned.take(pa.array(kept, pa.int64()))
@@ -246,9 +249,10 @@ def _complete(
         name: pa.array([fact[k] for fact in facts], SCHEMA.field(name).type)
         for k, name in enumerate(names)
     }
-    known["sha256"] = pa.array(digests, SCHEMA.field("sha256").type)
+    known["sha256"] = pa.array(tar.digests, SCHEMA.field("sha256").type)
+    known["crc"] = pa.array(tar.checksums, SCHEMA.field("crc").type)
     known["shard"] = pa.DictionaryArray.from_arrays(
-        pa.array([0] * len(kept), pa.int32()), pa.array([shard])
+        pa.array([0] * len(kept), pa.int32()), pa.array([tar.path.name])
     )
     known["va_valid"] = rows["valence"].is_valid()
     remarks = zip(rows["quality"].to_pylist(), facts, strict=True)
@@ -290,13 +294,10 @@ def write_labels(
     """
     summary = _summary(fragments())
     names = pa.array(list(summary["tars"]), pa.string())
-    part = out / f"{LABELS}.part"
-    with open(part, "wb") as file:
-        with pa.ipc.new_file(file, with_metadata(SCHEMA, {**summary, **metadata})) as sink:
-            for rows in _merged(fragments(), names):
-                sink.write_batch(rows)
-        _sync(file)
-    part.replace(out / LABELS)
+    schema = with_metadata(SCHEMA, {**summary, **metadata})
+    with aside(out / LABELS) as file, pa.ipc.new_file(file, schema) as sink:
+        for rows in _merged(fragments(), names):
+            sink.write_batch(rows)
 
 
 def _merged(fragments: Iterable[Fragment], names: pa.Array) -> Iterator[pa.RecordBatch]:
@@ -323,7 +324,7 @@ def _summary(fragments: Iterable[Fragment]) -> dict[str, Any]:
             word = "none" if expression is None else EXPRESSIONS[expression]
             classes.setdefault(split, Counter())[word] += count
         tars[name] = tar._asdict()
-        digest.update(f"{name} {tar.sha256}\n".encode() + rows.serialize())
+        digest.update(digest_of(name, tar.sha256, rows))
     return {
         "format": FORMAT,
         "rows": sum(splits.values()),
@@ -339,11 +340,6 @@ def _renamed(rows: pa.RecordBatch, number: int, names: pa.Array) -> pa.RecordBat
     codes = pa.array(np.full(rows.num_rows, number, np.int32))
     column = pa.DictionaryArray.from_arrays(codes, names)
     return rows.set_column(SCHEMA.get_field_index("shard"), SCHEMA.field("shard"), column)
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def write_shards(

@@ -24,10 +24,10 @@ import pyarrow as pa
 from shards.building.engine import Engine
 from shards.building.plan import SPILLED, Spill, write_spill
 from shards.building.store import FRAMES, Store
-from shards.building.tars import write_aside
 from shards.crop import Crop, store_found, store_picture
+from shards.durable import write_aside
 from shards.findings import Findings
-from shards.image import Stored, Unreadable, average_hash, encode_jpeg
+from shards.image import Stored, Unreadable, encode_jpeg
 from shards.sample import VIDEO_SUFFIXES
 
 _EARLY = "video ends before this frame"
@@ -218,7 +218,7 @@ def _crop(picture: np.ndarray, row: dict[str, Any], crop: Crop) -> Stored | str:
     except Unreadable as error:
         return error.reason
     height, width = picture.shape[:2]
-    facts = (width, height, width, height, None, None, average_hash(picture))
+    facts = (width, height, width, height)
     return Stored(encode_jpeg(picture), "jpg", "video", *facts)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shards import Crop
 from shards.crop import cut, store_image
-from shards.image import Unreadable, average_hash, decode, encode_png, probe, prove, sniff
+from shards.image import Unreadable, decode, encode_png, probe, prove, sniff
 from tests.shards.trees import blob, encoded
 
 ROW = {
@@ -215,18 +215,3 @@ def verdict(read, content: bytes) -> str | tuple[str, ...]:
         return read(content, "jpeg")[1]
     except Unreadable as error:
         return error.reason
-
-
-def test_a_hash_needs_eight_pixels_a_side():
-    assert average_hash(blob(1)[:7]) is None
-    assert average_hash(blob(1)[:8]) is not None
-    halves = np.zeros((240, 320, 1), np.uint8)
-    halves[:, 160:] = 200
-    assert average_hash(halves) == 0x0F0F0F0F0F0F0F0F
-
-
-def test_near_duplicates_share_their_hash():
-    near = decode(encoded(blob(3, 256)), "jpeg")[0]
-    distance = average_hash(blob(3, 256)) ^ average_hash(near)
-    assert distance.bit_count() <= 2
-    assert (average_hash(blob(3, 256)) ^ average_hash(blob(4, 256))).bit_count() > 10

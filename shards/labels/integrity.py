@@ -1,0 +1,117 @@
+"""Proof that rows and tars are those that were written: one digest of the rows, and the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shards.labels.schema import BLOCK, SCHEMA, checksum, row_offset
+
+PLACE = ["sample_key", "extension", "shard_offset", "image_size", "crc"]  # what `stored` needs
+
+
+def digest_of(tar: str, sha256: str, rows: pa.Table | pa.RecordBatch) -> bytes:
+    """One line for a tar and its rows, labels and places; the index's digest is over all lines.
+
+    Of values alone: neither Arrow's version nor its layout in memory or on disk shows in it.
+    """
+    digest = hashlib.sha256()
+    for name in SCHEMA.names:
+        if name != "shard":  # its name is in the line
+            column = rows[name]
+            _feed(
+                digest, column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            )
+    return f"{tar} {sha256} {digest.hexdigest()}\n".encode()
+
+
+def _feed(digest: Any, column: Any) -> None:
+    """Which values are null, then how long each is, then the values; zero stands for null."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if pa.types.is_map(kind):
+        column = column.cast(pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())])))
+    digest.update(np.packbits(column.is_valid().to_numpy(zero_copy_only=False)))
+    if pa.types.is_list(kind) or pa.types.is_map(kind):
+        digest.update(_numbers(pc.list_value_length(column)))
+        _feed(digest, column.flatten())
+    elif pa.types.is_struct(kind):
+        for part in column.flatten():
+            _feed(digest, part)
+    elif pa.types.is_string(kind):
+        digest.update(_numbers(pc.binary_length(column)))
+        digest.update("".join(column.fill_null("").to_pylist()).encode())
+    elif pa.types.is_fixed_size_binary(kind):
+        digest.update(b"".join(column.drop_null().to_pylist()))
+    else:
+        digest.update(_numbers(column))
+
+
+def _numbers(column: pa.Array) -> np.ndarray:
+    zero = pa.scalar(0, pa.int8()).cast(column.type)
+    return np.ascontiguousarray(column.fill_null(zero).to_numpy(zero_copy_only=False))
+
+
+def stored(path: Path, size: int, place: dict[str, Any], row: int) -> bytes:
+    """The image at a place (`PLACE`) of a tar, whose name, KEY.row and checksum are as promised.
+
+    Without a `crc` in the place the image itself is not checked. Raises FileNotFoundError where
+    there is no tar, ValueError where it is not the one of `size` bytes that the index was written
+    for.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing though its index names it; write the shards again or fetch it"
+        )
+    with open(path, "rb") as tar:
+        if (found := os.fstat(tar.fileno()).st_size) != size:
+            raise ValueError(
+                f"{path} has {found:,} bytes and its index recorded {size:,}; it is cut or "
+                "another tar: write the shards again"
+            )
+        content, problem = _read(tar, place, row)
+    if problem:
+        raise ValueError(f"{path}: {problem}; write the shards again")
+    return content
+
+
+def _read(tar: Any, place: dict[str, Any], row: int) -> tuple[bytes, str | None]:
+    """An image, and what is wrong with it."""
+    offset, size = place["shard_offset"], place["image_size"]
+    held_at = row_offset(offset, size)
+    tar.seek(offset - BLOCK)
+    whole = tar.read(held_at + 8 - offset + BLOCK)
+    name = whole[:100].rstrip(b"\0").decode("ascii", "replace")
+    content = whole[BLOCK : BLOCK + size]
+    held = int.from_bytes(whole[-8:], "little", signed=True)
+    if name != f"{place['sample_key']}.{place['extension']}":
+        return content, f"row {row} should be {place['sample_key']} but is {name}"
+    if held != row:
+        return content, f"{place['sample_key']}.row holds KEY.row {held}, not {row}"
+    if place.get("crc") is not None and checksum(content) != place["crc"]:
+        return content, f"the image of row {row} ({name}) is not the one that was written"
+    return content, None
+
+
+def verify_tar(path: Path, recorded: dict[str, Any], rows: pa.Table, first_row: int) -> list[str]:
+    """Hash a tar and read every image of it again; the sentences say what is wrong."""
+    if not path.is_file():
+        return [f"{path} is missing; write the shards again"]
+    with open(path, "rb") as tar:
+        if hashlib.file_digest(tar, "sha256").hexdigest() != recorded["sha256"]:
+            return [f"{path} is not the tar its index was written for; write the shards again"]
+        problems = []
+        for row, place in enumerate(rows.select([*PLACE, "sha256"]).to_pylist(), first_row):
+            content, problem = _read(tar, place, row)
+            if not problem and hashlib.sha256(content).digest() != place["sha256"]:
+                problem = f"the image of row {row} is not the one that was written"
+            problems += [f"{path}: {problem}"] if problem else []
+        return problems
