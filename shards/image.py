@@ -29,7 +29,7 @@ MOST_PIXELS = 2**28 // 3  # a quarter of a GiB as RGB; 9,000 x 9,900, and 8K fil
 _MAGIC = {  # a GIF's with its screen: six letters alone are none
     "jpeg": rb"\xff\xd8\xff",
     "png": rb"\x89PNG\r\n\x1a\n",
-    "bmp": rb"BM",
+    "bmp": rb"BM.{12}[\x0c(4@8l|]\0\0\0",
     "tiff": rb"II\*\0|MM\0\*|II\x2b\0|MM\0\x2b",
     "gif": rb"GIF8[79]a.{7}",
     "webp": rb"RIFF.{4}WEBP",
@@ -97,7 +97,7 @@ def probe(content: bytes) -> Header:
     head = content[: content.find(b"IDAT")]
     if kind == "png" and content[12:16] == b"IHDR" and b"eXIf" not in head and len(content) >= 29:
         width, height = (int.from_bytes(content[k : k + 4], "big") for k in (16, 20))
-        _bounded(width, height)
+        bounded(width, height)
         plain = content[24] == 8 and content[25] in (0, 2) and b"tRNS" not in head
         return Header(kind, width, height, plain)
     with _opened(content, kind, "broken header") as image:
@@ -110,11 +110,12 @@ def _jpeg_header(content: bytes) -> tuple[int, int, str]:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
     except ValueError:
         raise Unreadable("broken header") from None
-    _bounded(width, height)
+    bounded(width, height)
     return int(width), int(height), colours
 
 
-def _bounded(width: int, height: int) -> None:
+def bounded(width: int, height: int) -> None:
+    """Raise Unreadable for more than `MOST_PIXELS`."""
     if width * height > MOST_PIXELS:
         raise Unreadable(f"more than {MOST_PIXELS / 1e6:.0f} million pixels")
 
@@ -205,9 +206,9 @@ def _opened(content: bytes, kind: str, otherwise: str) -> Iterator[Image.Image]:
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
         try:
             with Image.open(io.BytesIO(content), formats=[kind.upper()]) as image:
-                _bounded(*image.size)
+                bounded(*image.size)
                 tags = getattr(image, "tag_v2", {})
-                _bounded(tags.get(322, 1), tags.get(323, 1))  # a tile of a TIFF
+                bounded(tags.get(322, 1), tags.get(323, 1))  # a tile of a TIFF
                 yield image
         except Unreadable:
             raise

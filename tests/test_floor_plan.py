@@ -18,13 +18,7 @@ MAY_IMPORT = {  # a room, or a room inside it -> the rooms beside it that it may
 }
 DOORS = {  # library -> the only files that import it
     "accelerate": {"avce/ranks.py", "avce/training/", "avce/scores/evaluate.py"},
-    "av": {
-        "shards/datasets/video.py",
-        "shards/health.py",
-        "shards/building/videos.py",
-        "shards/standins/layouts.py",
-        "avce/inference/video.py",
-    },
+    "av": {"shards/films.py", "shards/health.py"},
     "cvxpy": {"avce/layers/"},
     "cvxpylayers": {"avce/layers/"},
     "ecos": {"avce/layers/"},

@@ -185,27 +185,22 @@ def _crops(video: Video) -> Iterator[tuple[int, Stored | str]]:
     wanted: dict[int, list[tuple[int, dict[str, Any]]]] = {}
     for i, row in enumerate(video.rows.select([*names, "landmarks", "landmarks5"]).to_pylist()):
         wanted.setdefault(row["frame_index"], []).append((i, row))
-    last = max(wanted)
-    for number, frame in enumerate(_frames(video.root / video.path)):
-        if number in wanted:
-            picture = frame.to_ndarray(format="rgb24")
-            for i, row in wanted[number]:
-                yield i, _crop(picture, row, video.crop)
-        if number == last:
-            return
-
-
-def _frames(path: Path) -> Iterator[Any]:
-    """Every frame (av.VideoFrame) in the video's own order and rate, as far as it decodes."""
-    import av  # here, so that only those who have videos wait for it
-    from av.error import FFmpegError
+    last, reached = max(wanted), -1
+    from shards.films import NO_FILM, FilmReader  # here: only those who have videos wait for it
 
     try:
-        with av.open(str(path)) as container:
-            container.streams.video[0].thread_type = "AUTO"
-            yield from container.decode(video=0)
-    except FFmpegError:
-        return  # cut short: the frames from here on are reported
+        with FilmReader(video.root / video.path) as film:
+            for frame, reached, _ in film.shots(strict=True):
+                if reached in wanted:
+                    picture = frame.to_ndarray(format="rgb24")
+                    for i, row in wanted[reached]:
+                        yield i, _crop(picture, row, video.crop)
+                if reached == last:
+                    return
+    except Unreadable as error:
+        reason = _EARLY if error.reason == NO_FILM else error.reason  # cut within its header
+        for number, rows in wanted.items():
+            yield from ((i, reason) for i, _ in rows if number > reached)
 
 
 def _crop(picture: np.ndarray, row: dict[str, Any], crop: Crop) -> Stored | str:

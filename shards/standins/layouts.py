@@ -14,11 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from functools import partial, wraps
 from pathlib import Path
-from typing import cast
 
-import av
 import numpy as np
-from av.video.stream import VideoStream
 from PIL import Image
 
 from shards.datasets.afew_va import ANAMORPHIC, PIXEL_ASPECT, SCALE
@@ -27,6 +24,7 @@ from shards.datasets.card import DataCard, write_card
 from shards.datasets.folds import fold_by_hash
 from shards.datasets.raf_db import ALIGNED_SIZE, BASIC, CODES
 from shards.datasets.raf_db import CANONICAL as RAF_DB_CODES
+from shards.films import Coding, FilmWriter
 from shards.standins.face import (
     LEVELS,
     Drawing,
@@ -45,9 +43,10 @@ Draw = Callable[..., DataCard]
 MARKER = "THESE_FACES_ARE_DRAWN.txt"
 # With its assembly, x264 lets memory it has not written decide some bits: one film in fifty had
 # other bytes. Frames that come out of order are kept, since true films have them.
-CODECS: dict[str, tuple[str, dict[str, str]]] = {
-    ".avi": ("mpeg4", {}),
-    ".mp4": ("libx264", {"preset": "ultrafast", "x264-params": "bframes=2:asm=0"}),
+_X264 = {"preset": "ultrafast", "x264-params": "bframes=2:asm=0"}
+CODINGS = {
+    ".avi": Coding("mpeg4", {}, bit_rate=2_000_000, threads=1),
+    ".mp4": Coding("libx264", _X264, bit_rate=2_000_000, threads=1),
 }
 EXPRESSION_HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 UNIT_HEADER = "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
@@ -211,20 +210,10 @@ def write_video(path: Path, images: Iterable[np.ndarray], fps: int) -> None:
 
     The same pictures give the same bytes, so on one thread: more share the bits by their progress.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = None
-        for image in images:
-            if stream is None:
-                codec, options = CODECS[path.suffix]
-                stream = cast(VideoStream, container.add_stream(codec, rate=fps, options=options))
-                stream.height, stream.width = image.shape[:2]
-                stream.pix_fmt, stream.bit_rate = "yuv420p", 2_000_000
-                stream.codec_context.time_base = Fraction(1, fps)
-                stream.codec_context.thread_count = 1
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        if stream is not None:
-            container.mux(stream.encode())
+    film = FilmWriter(path, Fraction(fps), CODINGS[path.suffix])
+    for image in images:
+        film.add(image)
+    film.close()
 
 
 # ---------------------------------------------------------------- Aff-Wild

@@ -96,6 +96,18 @@ def test_a_video_cut_short_gives_the_frames_it_has(raw: Path, tmp_path: Path):
         assert abs(picture.mean() - level(int(place["video_id"]), place["frame_index"])) < 5
 
 
+def test_a_video_damaged_in_its_midst_says_so(raw: Path, tmp_path: Path):
+    """Frames behind damage may be other frames: they are left out, and not for their lateness."""
+    with av.open(str(raw / "videos/1.avi")) as container:
+        at, size = [(p.pos, p.size) for p in container.demux(video=0)][6]
+    content = bytearray((raw / "videos/1.avi").read_bytes())
+    content[at : at + size] = np.random.default_rng(0).bytes(size)
+    (raw / "videos/1.avi").write_bytes(content)
+    report = build("aff-wild", raw, tmp_path / "out", OPTIONS)
+    assert report.findings.skipped["video is damaged before this frame"] == 9
+    assert report.findings.skipped["video ends before this frame"] == 3  # of the other
+
+
 def test_staged_videos_are_found_again(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     build("aff-wild", raw, tmp_path / "whole", OPTIONS)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
