@@ -145,7 +145,8 @@ def report(
     """Write one self-contained page: scores, figures, every prediction, the worst errors."""
     folders = chosen_runs(runs, choice, to)
     from avce.paper.tables import published_on
-    from avce.report.page import Run, Subject, commands_of, write_report
+    from avce.report.cards import commands_of
+    from avce.report.page import Run, Subject, write_report
     from avce.report.pictures import collection
     from shards import EXPRESSIONS
 

@@ -22,6 +22,7 @@ from avce.report import cards, figures
 from avce.report.figures import Picture
 from avce.report.pictures import said, training
 from avce.report.samples import Thumbnail, Thumbnails, data_uri, store_of, thinned, thumbnails_of
+from avce.scores import AXES, CLASS_METRICS, METRICS, TITLES
 from avce.scores.intervals import (
     CONVENTIONS,
     Evaluation,
@@ -30,7 +31,7 @@ from avce.scores.intervals import (
     by_group,
     compare,
 )
-from avce.scores.metrics import AXES, CLASS_METRICS, METRICS, TITLES, ClassScores, Scores
+from avce.scores.metrics import ClassScores, Scores
 from avce.scores.predictions import aligned, in_order, is_classes, videos_of
 from avce.scores.scoreboard import Board, Published, Setting, board, counted
 from avce.scores.sheet import printable
