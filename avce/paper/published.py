@@ -46,16 +46,6 @@ def _va(rmse: Printed = None, pcc: Printed = None, ccc: Printed = None) -> dict[
     return {name: pair for name, pair in pairs.items() if pair is not None}
 
 
-def _quoted(
-    name: str,
-    method: str,
-    published: dict[str, Any],
-    backbone: str = "AlexNet",
-    params: str = "-",
-) -> Row:
-    return Row(name, method, published, backbone=backbone, params=params)
-
-
 _AFFECTNET = Table(
     1,
     "Results on AffectNet",
@@ -64,14 +54,14 @@ _AFFECTNET = Table(
     (
         Row("baseline", "Baseline", _va((0.37, 0.41), (0.66, 0.54), (0.60, 0.34)), "baseline",
             params="61M"),
-        _quoted("jang", "Jang et al.", _va((0.44, 0.39), (0.58, 0.50), (0.57, 0.47)),
+        Row("jang", "Jang et al.", _va((0.44, 0.39), (0.58, 0.50), (0.57, 0.47)),
                 backbone="SSD w/ VGG16"),
-        _quoted("kollias", "Kollias et al.", _va((0.37, 0.39), (0.66, 0.55), (0.62, 0.54)),
+        Row("kollias", "Kollias et al.", _va((0.37, 0.39), (0.66, 0.55), (0.62, 0.54)),
                 backbone="VGG16"),
-        _quoted("barros", "Barros et al.", _va(ccc=(0.67, 0.38))),
-        _quoted("kossaifi", "Kossaifi et al.", _va((0.35, 0.32), (0.71, 0.63), (0.71, 0.63)),
+        Row("barros", "Barros et al.", _va(ccc=(0.67, 0.38))),
+        Row("kossaifi", "Kossaifi et al.", _va((0.35, 0.32), (0.71, 0.63), (0.71, 0.63)),
                 backbone="ResNet18"),
-        _quoted("hasani", "Hasani et al.", _va((0.267, 0.248), (0.78, 0.86), (0.74, 0.85)),
+        Row("hasani", "Hasani et al.", _va((0.267, 0.248), (0.78, 0.86), (0.74, 0.85)),
                 backbone="ResNeXt50", params="3.1M"),
         Row("caf_resnet18", "CAF", _va((0.219, 0.187), (0.86, 0.85), (0.83, 0.84)),
             "caf_resnet18", backbone="ResNet18", params="11M"),
@@ -116,10 +106,10 @@ _RAF_DB = Table(
     "raf-db",
     ("accuracy",),
     (
-        _quoted("fsn", "FSN", {"accuracy": 0.8110}, backbone="-"),
-        _quoted("dlp_cnn", "DLP-CNN", {"accuracy": 0.8413}, backbone="-"),
-        _quoted("ran", "RAN", {"accuracy": 0.8690}, backbone="-"),
-        _quoted("dacl", "DACL", {"accuracy": 0.8778}, backbone="-"),
+        Row("fsn", "FSN", {"accuracy": 0.8110}, backbone="-"),
+        Row("dlp_cnn", "DLP-CNN", {"accuracy": 0.8413}, backbone="-"),
+        Row("ran", "RAN", {"accuracy": 0.8690}, backbone="-"),
+        Row("dacl", "DACL", {"accuracy": 0.8778}, backbone="-"),
         Row("avce_discrete", "AVCE-discrete", {"accuracy": 0.8470}, "avce_discrete"),
     ),
     "RAF-DB has no validation split: ours is the best epoch on the test set, a choice made on it.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from avce.paper.published import TABLES, Row, Table
-from avce.scores import AXES, TITLES, sheet
+from avce.scores import AXES, sheet, title
 from avce.training.record import Ending, read_record
 
 if TYPE_CHECKING:
@@ -31,16 +31,15 @@ class Filled:
 
     def mean(self, metric: str) -> tuple[float, ...] | None:
         """Mean over seeds for each axis, or None without a run."""
-        return _each(statistics.fmean, self.ours.get(metric))
+        return self._over_seeds(statistics.fmean, metric, 1)
 
     def deviation(self, metric: str) -> tuple[float, ...] | None:
         """Sample deviation over seeds for each axis; None below two seeds."""
-        values = self.ours.get(metric)
-        return _each(statistics.stdev, values) if values and len(values) > 1 else None
+        return self._over_seeds(statistics.stdev, metric, 2)
 
-
-def _each(statistic: Any, values: list[tuple[float, ...]] | None) -> tuple[float, ...] | None:
-    return tuple(statistic(axis) for axis in zip(*values, strict=True)) if values else None
+    def _over_seeds(self, statistic: Any, metric: str, least: int) -> tuple[float, ...] | None:
+        enough = len(values := self.ours.get(metric, ())) >= least
+        return tuple(map(statistic, zip(*values, strict=True))) if enough else None
 
 
 def table(number: int) -> Table:
@@ -176,22 +175,18 @@ def _columns(table: Table) -> list[tuple[str, int]]:
     return [(metric, axis) for metric in table.metrics for axis in range(axes)]
 
 
-def _head(table: Table, metric: str, axis: int) -> str:
-    return TITLES[metric] + ("" if table.metrics == ("accuracy",) else f" {'VA'[axis]}")
-
-
 def as_text(table: Table, rows: Sequence[Filled], root: Path = Path("runs")) -> str:
     """For a terminal: published, ours (mean ± deviation), seeds; then each row's command."""
-    lines = [["method", "backbone", *(_head(table, m, a) for m, a in _columns(table)), "seeds"]]
+    lines = [["method", "backbone", *(title(*column) for column in _columns(table)), "seeds"]]
     for filled in rows:
         cells = [_beside(*_numbers(filled, *column)) for column in _columns(table)]
         seeds = str(len(filled.seeds) or "")
         lines.append([filled.row.method, filled.row.backbone, *cells, seeds])
     commands = [f"{f.row.name}: {c}" for f in rows if (c := command(table, f.row, root=root))]
-    title = f"Table {table.number}. {table.title}: published | ours"
+    above = f"Table {table.number}. {table.title}: published | ours"
     notes = [table.note] if table.note else []
     text = sheet.as_text(lines, left=2).rstrip("\n")
-    return "\n".join([title, text, *notes, *_left_out(rows), "", *commands])
+    return "\n".join([above, text, *notes, *_left_out(rows), "", *commands])
 
 
 def _left_out(rows: Sequence[Filled]) -> list[str]:
@@ -243,9 +238,9 @@ def as_latex(table: Table, rows: Sequence[Filled]) -> str:
         if filled.seeds:
             name = sheet.Tex(rf"\quad ours, {len(filled.seeds)} seeds")
             body.append([name, "", *(_tex_mean(mean, spread) for _, mean, spread in found)])
-    head = ["Method", "Backbone", *(_head(table, *column) for column in columns)]
-    title = f"Table {table.number}: {table.title}"
-    return sheet.as_latex(head, [body], left=2, notes=[title, *_left_out(rows)])
+    head = ["Method", "Backbone", *(title(*column) for column in columns)]
+    above = f"Table {table.number}: {table.title}"
+    return sheet.as_latex(head, [body], left=2, notes=[above, *_left_out(rows)])
 
 
 def _tex_mean(mean: float | None, spread: float | None) -> sheet.Tex:

@@ -24,7 +24,7 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
 from avce.report.embedding import Embedding, quadrant
-from avce.scores import AXES
+from avce.scores import AXES, defined
 
 NAMED = {  # where people put words, after Russell 1980 and Paltoglou & Thelwall 2013
     "excited": (0.62, 0.68),
@@ -56,41 +56,14 @@ Theme = Literal["light", "dark"]
 @contextmanager
 def theme(name: Theme = "light") -> Iterator[None]:
     """Fonts, sizes and colours of every figure drawn in the block."""
-    colours = _THEMES[name]
-    settings: dict[Any, Any] = {
-        "figure.facecolor": colours["paper"],
-        "savefig.facecolor": colours["paper"],
-        "axes.facecolor": colours["paper"],
-        "axes.edgecolor": colours["faint"],
-        "axes.labelcolor": colours["ink"],
-        "axes.titlesize": 9,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.labelsize": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": False,
-        "grid.color": colours["faint"],
-        "grid.linewidth": 0.5,
-        "text.color": colours["ink"],
-        "xtick.color": colours["ink"],
-        "ytick.color": colours["ink"],
-        "xtick.labelsize": 7,
-        "ytick.labelsize": 7,
-        "xtick.major.size": 2.5,
-        "ytick.major.size": 2.5,
-        "legend.frameon": False,
-        "legend.fontsize": 7,
-        "font.size": 8,
-        "text.parse_math": False,  # a name with two dollars is a name
-        "font.family": "sans-serif",
-        "font.sans-serif": ["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"],
-        "svg.hashsalt": "avce",  # the same figure gives the same bytes
-        "svg.fonttype": "none",
-        "lines.linewidth": 1.0,
-        "lines.solid_capstyle": "round",
+    paper, ink, faint = (_THEMES[name][role] for role in ("paper", "ink", "faint"))
+    roles = {
+        paper: ("figure.facecolor", "savefig.facecolor", "axes.facecolor"),
+        ink: ("axes.labelcolor", "text.color", "xtick.color", "ytick.color"),
+        faint: ("axes.edgecolor", "grid.color"),
     }
-    with matplotlib.rc_context(settings):
+    settings: dict[Any, Any] = {key: colour for colour, keys in roles.items() for key in keys}
+    with matplotlib.rc_context(settings, Path(__file__).parent / "assets" / "figures.mplstyle"):
         yield
 
 
@@ -165,8 +138,7 @@ class Picture(NamedTuple):
 
 def by_axis(values: Sequence[float]) -> dict[str, float | None]:
     """Numbers of valence and arousal as `Picture` holds them."""
-    known = [None if np.isnan(value) else value for value in values]  # JSON has no NaN
-    return dict(zip(AXES, known, strict=True))
+    return dict(zip(AXES, map(defined, values), strict=True))
 
 
 def plain(name: str) -> str:
@@ -411,9 +383,9 @@ class Bar(NamedTuple):
     """One score with its interval, or a printed one without."""
 
     name: str
-    value: tuple[float | None, float | None]  # valence, arousal
-    low: tuple[float | None, float | None] = (None, None)
-    high: tuple[float | None, float | None] = (None, None)
+    value: Sequence[float | None]  # valence, arousal
+    low: Sequence[float | None] = (None, None)
+    high: Sequence[float | None] = (None, None)
     published: bool = False
 
 

@@ -22,18 +22,19 @@ from avce.report import cards, figures
 from avce.report.figures import Picture
 from avce.report.pictures import said, training
 from avce.report.samples import Thumbnail, Thumbnails, data_uri, store_of, thinned, thumbnails_of
-from avce.scores import AXES, CLASS_METRICS, METRICS, TITLES
+from avce.scores import AXES, CLASS_METRICS, METRICS, TITLES, defined, title
 from avce.scores.intervals import (
     CONVENTIONS,
+    Difference,
     Evaluation,
     Interval,
     assess,
     by_group,
     compare,
 )
-from avce.scores.metrics import ClassScores, Scores
+from avce.scores.metrics import ClassScores
 from avce.scores.predictions import aligned, in_order, is_classes, videos_of
-from avce.scores.scoreboard import Board, Published, Setting, board, counted
+from avce.scores.scoreboard import Line, Published, Setting, board, counted, group_line
 from avce.scores.sheet import printable
 from avce.training.journal import flat_numbers
 from avce.training.record import RunRecord
@@ -198,18 +199,13 @@ def _summary(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
 def _headlines(best: Evaluation) -> list[tuple[str, float, Interval | None]]:
     if isinstance(best.scores, ClassScores):
-        return [(TITLES[m], best.value(m), _bounds(best, m, 0)) for m in CLASS_METRICS]
+        return [(TITLES[m], best.value(m), best.bounds(m, 0)) for m in CLASS_METRICS]
     shown = [
-        (f"{TITLES[metric]} {axis}", best.value(metric, k), _bounds(best, metric, k))
+        (f"{TITLES[metric]} {axis}", best.value(metric, k), best.bounds(metric, k))
         for metric in ("ccc", "rmse")
         for k, axis in enumerate(best.scores.axes)
     ]
-    return [("mean CCC", best.scores.mean_ccc, _bounds(best, "mean_ccc", 0)), *shown]
-
-
-def _bounds(evaluation: Evaluation, metric: str, k: int) -> Interval | None:
-    found = evaluation.intervals.get(metric)
-    return found[k] if found else None
+    return [("mean CCC", best.scores.mean_ccc, best.bounds("mean_ccc", 0)), *shown]
 
 
 def _card(name: str, value: float, bounds: Interval | None) -> tuple[str, str, str]:
@@ -223,23 +219,23 @@ def _scores(
     drawn = board(evaluations, subject.published, subject.setting)
     compared = len(tables) > 1 and not is_classes(tables[0])
     return {
-        "board": _board(drawn),
+        "board": _grid("scores of every run", drawn.columns, drawn.rows),
         "unfair": [note for note in drawn.notes if note.startswith("not comparable")],
         "comparison": _comparison(subject, tables) if compared else None,
-        "groups": list(_groups(subject, tables[0])),
+        "groups": list(_groups(subject, tables[0], drawn.columns)),
     }
 
 
-def _board(drawn: Board) -> Grid:
+def _grid(name: str, columns: Sequence[str], lines: Iterable[Line]) -> Grid:
     rows = [
-        [row.name, counted(row), *(_value(c.value, c.interval, c.best) for c in row.cells)]
-        for row in drawn.rows
+        [line.name, counted(line), *(_value(c.value, c.interval, c.best) for c in line.cells)]
+        for line in lines
     ]
-    return Grid("scores of every run", ["run", "n", *drawn.columns], rows)
+    return Grid(name, ["", "n", *columns], rows)
 
 
 def _value(value: float | None, bounds: Interval | None = None, best: bool = False) -> Value:
-    if value is None or np.isnan(value):
+    if value is None:
         return Value("\u2013")
     between = f"{bounds.low:.3f}\u2013{bounds.high:.3f}" if bounds else ""
     return Value(f"{value:.3f}", between, best)
@@ -251,18 +247,19 @@ def _comparison(subject: Subject, tables: Sequence[pa.Table]) -> Grid:
         found = compare(
             tables[0], table, convention=subject.convention, resamples=subject.resamples
         )
-        gaps = [
-            Value(f"{d.value:+.3f}", "{:+.3f} to {:+.3f}".format(*d.interval or ()), d.clear)
-            if d.interval
-            else Value(f"{d.value:+.3f}")
-            for d in found
-        ]
-        rows.append([run.name, *gaps])
-    titles = [f"{TITLES[metric]} {axis}" for metric in METRICS for axis in "VA"]
+        rows.append([run.name, *map(_gap, found)])
+    titles = [title(metric, k) for metric in METRICS for k in range(2)]
     return Grid(f"Against {subject.runs[0].name}, sample by sample", ["run", *titles], rows)
 
 
-def _groups(subject: Subject, table: pa.Table, most: int = 200) -> Iterator[Grid]:
+def _gap(one: Difference) -> Value:
+    between = "{:+.3f} to {:+.3f}".format(*one.interval) if one.interval else ""
+    return Value(f"{one.value:+.3f}", between, one.clear)
+
+
+def _groups(
+    subject: Subject, table: pa.Table, columns: Sequence[str], most: int = 200
+) -> Iterator[Grid]:
     """Tables per video, subject and fold, of the first run, worst first."""
     for column in ("fold", "part", "subject_id", "video_id"):
         if column not in table.column_names or table[column].null_count:
@@ -271,18 +268,9 @@ def _groups(subject: Subject, table: pa.Table, most: int = 200) -> Iterator[Grid
         if len(groups) > 1:
             metric = "accuracy" if is_classes(table) else "ccc"
             groups.sort(key=lambda g: np.nan_to_num(np.mean(g.scores[metric]), nan=-2))
-            head = [
-                f"{TITLES[m]} {'VA'[k]}" if len(values) == 2 else TITLES[m]
-                for m, values in groups[0].scores.items()
-                for k in range(len(values))
-            ]
-            rows = [
-                [g.name, f"{g.n:,}", *(_value(x) for v in g.scores.values() for x in v)]
-                for g in groups[:most]
-            ]
             noun = column.removesuffix("_id")
             title = f"Per {noun} ({subject.runs[0].name}, {len(groups):,}, lowest first)"
-            yield Grid(title, [column, "n", *head], rows)
+            yield _grid(title, columns, map(group_line, groups[:most]))
 
 
 # ---------------------------------------------------------------------------- what can be touched
@@ -367,17 +355,14 @@ def _intervals(subject: Subject, evaluations: Sequence[Evaluation]) -> Picture:
 
 
 def _bar(evaluation: Evaluation) -> figures.Bar:
-    assert isinstance(evaluation.scores, Scores)
-    v, a = evaluation.intervals.get("ccc", (None, None))
-    low, high = (v and v.low, a and a.low), (v and v.high, a and a.high)
-    values = tuple(None if np.isnan(x) else x for x in evaluation.scores.ccc)
-    return figures.Bar(evaluation.name, (values[0], values[1]), low, high)
+    bounds = [evaluation.bounds("ccc", k) for k in range(2)]
+    values = [defined(evaluation.value("ccc", k)) for k in range(2)]
+    low, high = ([b and b[end] for b in bounds] for end in range(2))
+    return figures.Bar(evaluation.name, values, low, high)
 
 
 def _printed(row: Published) -> figures.Bar:
-    values = row.values.get("ccc", (None, None))
-    name = f"{row.method} ({row.backbone})" if row.backbone else row.method
-    return figures.Bar(name, (values[0], values[1]), published=True)
+    return figures.Bar(row.name, row.values.get("ccc", (None, None)), published=True)
 
 
 class Drawn(NamedTuple):

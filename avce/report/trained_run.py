@@ -37,16 +37,11 @@ class Stack(NamedTuple):
 
 def stack_of(run: TrainedRun, rows: Int[np.ndarray, " n"]) -> Stack:
     """The images and labels of these rows as the run sees them."""
-    parts = list(predict_batches(_Itself(), run.images(rows), device=device_of(run.method)))
+    parts = list(predict_batches(nn.Identity(), run.images(rows), device=device_of(run.method)))
     row, image, target = (torch.cat(column) for column in zip(*parts, strict=True))
     place = {int(r): i for i, r in enumerate(row)}
     order = torch.tensor([place[int(r)] for r in rows])
     return Stack(image[order.to(image.device)], target.cpu()[order].numpy())
-
-
-class _Itself(nn.Module):
-    def predict(self, image: Tensor) -> Tensor:
-        return image
 
 
 def pixels_of(image: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n h w 3"]:
@@ -56,19 +51,8 @@ def pixels_of(image: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n h w 3"]:
     return levels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-class _Latent(nn.Module):
-    """A method whose prediction is z."""
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def predict(self, image: Tensor) -> Tensor:
-        return self.method.model.latent(image)
-
-
 def latents(run: TrainedRun, rows: Int[np.ndarray, " n"]) -> tuple[np.ndarray, ...]:
     """Rows as they came, z (n, 32) in eval mode, and labels (n, 2)."""
-    parts = predict_batches(_Latent(run.method), run.images(rows))
+    parts = predict_batches(run.method, run.images(rows), predict=run.method.model.latent)
     columns = zip(*parts, strict=True)
     return tuple(torch.cat(column).cpu().numpy() for column in columns)

@@ -56,12 +56,16 @@ def predict_batches(
     model: nn.Module,
     batches: Iterable[Any],
     *,
+    predict: Callable[[Tensor], Tensor] | None = None,
     device: torch.device | str | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Predicted]:
-    """What `model` says about every sample of `batches`, in their order, padding left out."""
+    """What `model` says about every sample of `batches`, in their order, padding left out.
+
+    `predict` is asked in place of the model's own: for something that lies inside it.
+    """
     device = torch.device(device) if device is not None else device_of(model)
-    predict = cast(Callable[[Tensor], Tensor], getattr(model, "predict", model))
+    predict = predict or predictor_of(model)
     total = len(batches) if hasattr(batches, "__len__") else 0  # type: ignore[arg-type]
     seen = 0
     with evaluating(model):
@@ -74,6 +78,11 @@ def predict_batches(
             yield unpadded(Predicted(rows.to(device), preds, target), batch)
             if progress:
                 progress(done, total)
+
+
+def predictor_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """`predict` of a Method; any other module itself."""
+    return cast(Callable[[Tensor], Tensor], getattr(model, "predict", model))
 
 
 def unpadded(predicted: Predicted, batch: Any) -> Predicted:

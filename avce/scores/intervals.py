@@ -79,19 +79,19 @@ class Evaluation:
         found = getattr(self.scores, metric)
         return found[k] if isinstance(found, tuple) else found
 
+    def bounds(self, metric: str, k: int = 0) -> Interval | None:
+        """The interval of the same score."""
+        return self.intervals.get(metric, (None, None))[k]
+
     def as_dict(self) -> dict[str, Any]:
         """Scores, intervals (null where none exists) and conventions, for JSON."""
         intervals = {
-            metric: [None if i is None else [i.low, i.high] for i in per_axis]
+            metric: [None if i is None else list(i) for i in per_axis]
             for metric, per_axis in self.intervals.items()
         }
-        bootstrap = {
-            "level": self.level,
-            "resamples": self.resamples,
-            "clusters": self.clusters,
-            "n_clusters": self.n_clusters,
-        }
         named = {"name": self.name, "convention_name": self.convention, "notes": list(self.notes)}
+        about = ("level", "resamples", "clusters", "n_clusters")
+        bootstrap = {name: getattr(self, name) for name in about}
         return named | self.scores.as_dict() | {"intervals": intervals, "bootstrap": bootstrap}
 
 

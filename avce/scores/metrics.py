@@ -18,7 +18,7 @@ import torch.distributed as dist
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from avce.scores import AXES, TITLES
+from avce.scores import AXES, METRICS, TITLES, defined
 
 # Divisors n - a of the covariance and n - b of the variances. Lin's CCC is (0, 0).
 MOMENTS = {
@@ -165,27 +165,14 @@ class Scores:
         An undefined score is None, since JSON has no NaN.
         """
         axes = {
-            axis: {
-                "rmse": _number(self.rmse[k]),
-                "sagr": _number(self.sagr[k]),
-                "pcc": _number(self.pcc[k]),
-                "ccc": _number(self.ccc[k]),
-                "n_zero": self.n_zero[k],
-            }
+            axis: {metric: defined(getattr(self, metric)[k]) for metric in METRICS}
+            | {"n_zero": self.n_zero[k]}
             for k, axis in enumerate(self.axes)
         }
-        convention = {
-            "moments": self.moments,
-            "zero": self.zero,
-            "rmse": self.rmse_over,
-            "clip": self.clip,
-        }
-        mean = _number(self.mean_ccc)
+        rule = {"moments": self.moments, "zero": self.zero, "rmse": self.rmse_over}
+        convention = rule | {"clip": self.clip}
+        mean = defined(self.mean_ccc)
         return {"n": self.n, **axes, "mean_ccc": mean, "convention": convention}
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 class Sums(NamedTuple):
@@ -365,8 +352,8 @@ class ClassScores:
         """`{"n", "accuracy", "mean_class_accuracy", "confusion"}`."""
         return {
             "n": self.n,
-            "accuracy": _number(self.accuracy),
-            "mean_class_accuracy": _number(self.mean_class_accuracy),
+            "accuracy": defined(self.accuracy),
+            "mean_class_accuracy": defined(self.mean_class_accuracy),
             "confusion": [list(row) for row in self.confusion],
         }
 

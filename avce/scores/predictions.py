@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from avce.durable import write_aside
-from avce.scores.evaluate import Progress, predict_batches
+from avce.scores.evaluate import Progress, predict_batches, predictor_of
 
 CONTEXT = (  # what else a table says about a sample, where the labels know it
     "sample_key",
@@ -37,22 +37,6 @@ class Pair(NamedTuple):
     target: Tensor  # (n, 2) float64, or (n,) int64 codes
 
 
-class FlipAveraged(nn.Module):
-    """The mean of what a model says about an image and about its mirror image.
-
-    EmoNet's evaluator scores so; it costs twice the time and no training.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def predict(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k"]:
-        """As `Method.predict`."""
-        predict = cast(Callable[[Tensor], Tensor], getattr(self.model, "predict", self.model))
-        return (predict(image) + predict(image.flip(-1))) / 2
-
-
 def predict_table(
     model: nn.Module,
     batches: Iterable[Any],
@@ -66,11 +50,17 @@ def predict_table(
 
     Columns: row, then valence, arousal, valence_pred, arousal_pred (or expression,
     expression_pred, logits), then those of CONTEXT that `labels`, the index's table in which
-    `row` is a position, has. `flip` averages with the mirror image. Raises ValueError without a
-    sample.
+    `row` is a position, has. `flip` averages with the mirror image, as EmoNet's evaluator does, in
+    twice the time. Raises ValueError without a sample.
     """
-    chosen = FlipAveraged(model) if flip else model
-    parts = list(predict_batches(chosen, batches, device=device, progress=progress))
+    once = predictor_of(model)
+
+    def twice(image: Tensor) -> Tensor:
+        return (once(image) + once(image.flip(-1))) / 2
+
+    predict = twice if flip else once
+    found = predict_batches(model, batches, predict=predict, device=device, progress=progress)
+    parts = list(found)
     if not parts:
         raise ValueError("there is no sample to predict; does the selection hold this split?")
     row, preds, target = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
@@ -171,11 +161,6 @@ def read_predictions(path: Path | str) -> pa.Table:
             "give a file saved by eval"
         )
     return table
-
-
-def facts_of(table: pa.Table) -> dict[str, Any]:
-    """What `write_predictions` was told about the table."""
-    return json.loads((table.schema.metadata or {}).get(_FACTS, b"{}"))
 
 
 def _below(tables: Sequence[pa.Table]) -> pa.Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -11,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from avce.scores import CLASS_METRICS, METRICS, TITLES, sheet
+from avce.scores import CLASS_METRICS, METRICS, TITLES, defined, sheet, title
 from avce.scores.intervals import (
     Evaluation,
     GroupScores,
@@ -33,6 +32,11 @@ class Published:
     dataset: str  # as the index names it: affectnet, affwild, afew_va, raf_db, ...
     values: dict[str, tuple[float | None, ...]]
     backbone: str = ""
+
+    @property
+    def name(self) -> str:
+        """The method and, where it is known, its backbone."""
+        return f"{self.method} ({self.backbone})" if self.backbone else self.method
 
 
 @dataclass(frozen=True)
@@ -108,43 +112,27 @@ def board(
     notes = [n for e in evaluations for n in _prefixed(e)]
     notes += _warnings(published, setting) if setting else []
     marked = [_marked(row, ours, columns) for row in ours] if len(ours) > 1 else ours
-    titles = tuple(_title(metric, k) for metric, k in columns)
+    titles = tuple(title(*column) for column in columns)
     return Board(titles, (*marked, *theirs), tuple(dict.fromkeys(notes)))
 
 
-def _columns(evaluation: Evaluation) -> tuple[tuple[str, int | None], ...]:
+def _columns(evaluation: Evaluation) -> list[tuple[str, int]]:
     if isinstance(evaluation.scores, Scores):
-        return tuple((metric, k) for metric in METRICS for k in range(len(evaluation.scores.axes)))
-    return tuple((metric, None) for metric in CLASS_METRICS)
+        return [(metric, k) for metric in METRICS for k in range(len(evaluation.scores.axes))]
+    return [(metric, 0) for metric in CLASS_METRICS]
 
 
-def _title(metric: str, k: int | None) -> str:
-    return TITLES[metric] if k is None else f"{TITLES[metric]} {'VA'[k]}"
-
-
-def _row(evaluation: Evaluation, columns: Sequence[tuple[str, int | None]]) -> Line:
-    cells = []
-    for metric, k in columns:
-        intervals = evaluation.intervals.get(metric)
-        interval = intervals[k or 0] if intervals else None
-        cells.append(Cell(_defined(evaluation.value(metric, k or 0)), interval))
+def _row(evaluation: Evaluation, columns: Sequence[tuple[str, int]]) -> Line:
+    cells = (Cell(defined(evaluation.value(*c)), evaluation.bounds(*c)) for c in columns)
     return Line(evaluation.name, evaluation.scores.n, tuple(cells))
 
 
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _printed(row: Published, columns: Sequence[tuple[str, int]]) -> Line:
+    cells = (Cell(dict(enumerate(row.values.get(metric, ()))).get(k)) for metric, k in columns)
+    return Line(row.name, None, tuple(cells), published=True)
 
 
-def _printed(row: Published, columns: Sequence[tuple[str, int | None]]) -> Line:
-    cells = []
-    for metric, k in columns:
-        values = row.values.get(metric, ())
-        cells.append(Cell(values[k or 0] if len(values) > (k or 0) else None))
-    name = f"{row.method} ({row.backbone})" if row.backbone else row.method
-    return Line(name, None, tuple(cells), published=True)
-
-
-def _marked(row: Line, rows: Sequence[Line], columns: Sequence[tuple[str, int | None]]) -> Line:
+def _marked(row: Line, rows: Sequence[Line], columns: Sequence[tuple[str, int]]) -> Line:
     cells = []
     for j, (metric, _) in enumerate(columns):
         known = [value for r in rows if (value := r.cells[j].value) is not None]
@@ -192,7 +180,8 @@ def with_groups(drawn: Board, groups: Groups) -> Board:
     """The board with a line a group below; how folds differ stands in its notes."""
     rows, notes = list(drawn.rows), list(drawn.notes)
     for column, members in groups.items():
-        rows += [_group_row(column, group) for group in members]
+        noun = "fold" if column == "part" else column.removesuffix("_id")
+        rows += [group_line(group, noun) for group in members]
         if column in ("part", "fold") and len(members) > 1:
             notes.append(f"over {len(members)} folds: {_spread(members)}")
     if groups:
@@ -202,10 +191,10 @@ def with_groups(drawn: Board, groups: Groups) -> Board:
     return Board(drawn.columns, tuple(rows), tuple(notes))
 
 
-def _group_row(column: str, group: GroupScores) -> Line:
-    cells = tuple(Cell(_defined(v)) for values in group.scores.values() for v in values)
-    noun = "fold" if column == "part" else column.removesuffix("_id")
-    return Line(f"{noun} {group.name}", group.n, cells)
+def group_line(group: GroupScores, noun: str = "") -> Line:
+    """The scores of a group as a line of the board."""
+    cells = tuple(Cell(defined(v)) for values in group.scores.values() for v in values)
+    return Line(f"{noun} {group.name}".lstrip(), group.n, cells)
 
 
 def _spread(members: Sequence[GroupScores]) -> str:
@@ -270,7 +259,7 @@ def as_dict(
 
 
 def _plain(group: GroupScores) -> dict[str, Any]:
-    scores = {metric: [_defined(v) for v in values] for metric, values in group.scores.items()}
+    scores = {metric: [defined(v) for v in values] for metric, values in group.scores.items()}
     return {"name": group.name, "n": group.n, **scores}
 
 

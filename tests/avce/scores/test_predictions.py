@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,7 +12,6 @@ from torch import Tensor, nn
 
 from avce.scores.predictions import (
     aligned,
-    facts_of,
     in_order,
     merge_folds,
     one_table,
@@ -73,7 +74,9 @@ def test_a_table_comes_back_from_disk_with_its_facts(tmp_path):
     for table in (video_table(), class_table()):
         write_predictions(tmp_path / "deep" / "p.arrow", table, {"run": "runs/a"})
         again = read_predictions(tmp_path / "deep" / "p.arrow")
-        assert again.equals(table) and facts_of(again) == {"run": "runs/a"}
+        assert again.equals(table) and json.loads(again.schema.metadata[b"avce"]) == {
+            "run": "runs/a"
+        }
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["p.arrow"]  # nothing set aside
 
 
