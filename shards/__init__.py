@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shards.building.build import READERS as READERS
-    from shards.building.build import BuildOptions as BuildOptions
-    from shards.building.build import Report as Report
     from shards.building.build import build as build
     from shards.building.engine import Engine as Engine
+    from shards.building.options import BuildOptions as BuildOptions
+    from shards.building.repair import repair as repair
+    from shards.building.report import Report as Report
     from shards.building.tars import write_shards as write_shards
     from shards.crop import Crop as Crop
     from shards.findings import Findings as Findings
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "READERS": "building.build",
-    "BuildOptions": "building.build",
-    "Report": "building.build",
     "build": "building.build",
     "Engine": "building.engine",
+    "BuildOptions": "building.options",
+    "repair": "building.repair",
+    "Report": "building.report",
     "write_shards": "building.tars",
     "Crop": "crop",
     "Findings": "findings",

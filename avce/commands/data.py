@@ -109,16 +109,23 @@ def inspect(
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash every tar and read every row again.")
     ] = False,
+    mend: Annotated[
+        bool,
+        typer.Option("--repair", help="Write again what follows from the tars: .idx, places."),
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Write a PNG of the valence-arousal plane and classes.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what an index holds: counts, ranges, histogram, digest."""
-    from shards import LabelIndex
+    from shards import LabelIndex, repair
     from shards.summary import facts_of
 
     folder = Path(name) if Path(name).is_dir() else SHARDS / name
+    if mend:
+        for sentence in repair(folder) or ["nothing to repair"]:
+            tell(sentence)
     index = LabelIndex.open(folder)
     if plot:
         output(plot, read_in([folder]))

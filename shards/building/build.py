@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +25,23 @@ import numpy as np
 import pyarrow as pa
 
 from shards.building import plan as planning
-from shards.building.engine import Engine
+from shards.building.markers import (
+    Marker,
+    Proof,
+    index_name,
+    marker_name,
+    prove_tar,
+    read_marker,
+    write_marker,
+)
+from shards.building.options import BuildOptions
 from shards.building.plan import Plan, Spill
-from shards.building.store import WORK, Store
+from shards.building.repair import mend_indexes
+from shards.building.report import REPORT, Report, name_of_part, read_report, write_report
+from shards.building.store import Store, is_ours
 from shards.building.tars import (
     PLANNED,
     Fragment,
-    TarFacts,
     renumber,
     write_labels,
     write_tar,
@@ -42,11 +51,10 @@ from shards.crop import Crop, store_found, store_image
 from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
 from shards.datasets.card import read_card
 from shards.datasets.preflight import require_folder
-from shards.durable import write_aside
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, decode, sniff
 from shards.index import LabelIndex
-from shards.labels.schema import FORMAT, LABELS, SCHEMA, metadata_of, with_metadata
+from shards.labels.schema import LABELS
 from shards.sample import Sample
 
 READERS: dict[str, Callable[..., Iterator[Sample]]] = {
@@ -56,72 +64,10 @@ READERS: dict[str, Callable[..., Iterator[Sample]]] = {
     "afew-va": afew_va.read,
     "raf-db": raf_db.read,
 }
-REPORT = "report.json"
 _JPEG_BYTES = 0.35  # of a stored crop, per pixel
 _EXAMPLES = 20
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions:
-    """How shards are made. What does not decide bytes comes after the blank line."""
-
-    crop: Crop = field(default_factory=Crop)
-    with_json: bool = False  # add KEY.json with the labels for plain WebDataset users
-    check: bool = True  # decode every image once to prove it
-    seed: int = 0  # of the shuffle
-    samples_per_shard: int | None = None  # default: about 64 shards of 500 to 4,096
-    reader: Mapping[str, Any] = field(default_factory=dict)  # options of the data set's reader
-
-    engine: Engine = field(default_factory=Engine)
-    part: tuple[int, int] | None = None  # (i, n): write only the shards i, i + n, i + 2n, ...
-    overwrite: bool = False  # replace finished shards of other inputs or options
-
-    def __post_init__(self) -> None:
-        if self.part is not None and not 0 <= self.part[0] < self.part[1]:
-            raise ValueError(f"part {self.part[0]}/{self.part[1]}: parts of n are 0/n to n-1/n")
-        if self.samples_per_shard is not None and self.samples_per_shard < 1:
-            raise ValueError(f"{self.samples_per_shard} samples a shard: there is at least one")
-
-    def choices(self, name: str) -> dict[str, Any]:
-        """What decides the bytes, as plain values."""
-        return {
-            "format": FORMAT,
-            "data_set": name,
-            "crop": self.crop.mode or "default",
-            "margin": self.crop.margin,
-            "size": self.crop.size,
-            **({"detect": True} if self.crop.detect else {}),
-            "with_json": self.with_json,
-            "check": self.check,
-            "seed": self.seed,
-            "samples_per_shard": self.samples_per_shard,
-        }
-
-
-@dataclass(slots=True)
-class Report:
-    """What became of a data set; `report.json` holds the same."""
-
-    name: str
-    out: str
-    findings: Findings
-    complete: bool = False  # False for one part of several
-    reused: int = 0  # shards that an earlier run had finished
-    shards: int = 0
-    rows: int = 0
-    splits: dict[str, int] = field(default_factory=dict)
-    digest: str | None = None
-    plan: str | None = None
-    seconds: float = 0.0
-    error: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        names = ("name", "out", "complete", "reused", "shards", "rows", "splits", "digest", "plan")
-        own = {name: getattr(self, name) for name in (*names, "seconds", "error")}
-        return {**own, **self.findings.as_dict()}
 
 
 def build(
@@ -146,14 +92,17 @@ def build(
     report = Report(name, str(store), Findings())
     started = time.monotonic()
     with _disk_errors_in_words(store), store.locked(options.part):
+        before = read_report(store)
         try:
-            _Run(store, Path(raw), options, report, progress).go(READERS[name])
+            _Build(store, Path(raw), options, report, progress).go(READERS[name])
         except BaseException as error:
             report.error = str(error) or type(error).__name__
+            report.plan = before.get("plan") or report.plan  # of the shards that are there
+            report.sources = before.get("sources") or report.sources
             raise
         finally:
             report.seconds = round(time.monotonic() - started, 3)
-            _write_report(store, report, options.part)
+            write_report(store, report, options.part)
             if options.part is None and (report.complete or not store.has_progress()):
                 store.clean()
     return report
@@ -186,18 +135,7 @@ class _Job(NamedTuple):
     check: bool
 
 
-class _Marker(NamedTuple):
-    """What a finished shard says of itself: its rows, its proof, what it left out."""
-
-    rows: pa.RecordBatch
-    first_row: int
-    tar: TarFacts
-    plan: str
-    skipped: dict[str, int]
-    examples: dict[str, list[str]]
-
-
-class _Run:
+class _Build:
     """One call of `build`, holding its output."""
 
     def __init__(
@@ -217,7 +155,8 @@ class _Run:
     def go(self, reader: Callable[..., Iterator[Sample]]) -> None:
         """Plan, write what is missing, and finish unless this is one part of several."""
         self.plan = self._make_plan(reader)
-        self.report.plan = self.plan.digest
+        self.report.plan, self.report.sources = self.plan.digest, self.plan.sources
+        self.report.stand_in = read_card(self.raw) is not None
         self.report.shards = len(self.plan.shards)
         if self._is_finished():
             return
@@ -231,7 +170,7 @@ class _Run:
 
     def _make_plan(self, reader: Callable[..., Iterator[Sample]]) -> Plan:
         findings, options = self.report.findings, self.options
-        path = self.store.work / (_name_of_part("plan", options.part) + ".arrow")
+        path = self.store.work / (name_of_part("plan", options.part) + ".arrow")
         samples = reader(self.raw, findings, **options.reader)
         spilled = planning.spill(samples, self.raw, path.with_suffix(".spill"), findings)
         if findings.failed:
@@ -271,47 +210,71 @@ class _Run:
 
     def _is_finished(self) -> bool:
         """Whether the output is complete; refuses to mix with other finished shards."""
-        sizes = self.store.sizes()
+        sizes, before = self.store.sizes(), read_report(self.store)
         if LABELS not in sizes:
             return False
-        index = LabelIndex.open(self.store.fetch(LABELS).parent)
-        found = index.metadata
-        tars = {name: tar["size"] for name, tar in found["tars"].items()}
-        if found.get("plan") == self.plan.digest and tars.items() <= sizes.items():
-            self.report.reused = self.report.shards = len(tars)
-            self._fill_report(index)
-            return True
-        if found.get("plan") != self.plan.digest and not self.options.overwrite:
+        try:
+            index = LabelIndex.open(self.store.fetch(LABELS).parent)
+            plan = index.metadata.get("plan")
+        except ValueError as error:  # cut: the report says what it was of
+            index, plan = None, before.get("plan")
+            if plan != self.plan.digest and not self.options.overwrite:
+                raise ValueError(f"{error}, or pass --overwrite") from None
+        same = plan == self.plan.digest and before.get("sources") in (None, self.plan.sources)
+        if not same and not self.options.overwrite:
             raise ValueError(
                 f"{self.store} holds finished shards of other inputs or options (seed, crop, size, "
-                "...); choose another --out, or pass --overwrite to replace them"
+                "... or images that changed since); choose another --out, or pass --overwrite to "
+                "replace them"
             )
+        tars = index.metadata["tars"] if index and same else {}
+        if index and tars and {n: tar["size"] for n, tar in tars.items()}.items() <= sizes.items():
+            self.report.reused = self.report.shards = len(tars)
+            self._fill_report(index)
+            self.report.recall(before)
+            mend_indexes(self.store, index)
+            return True
         self.store.remove([LABELS])
         return False
 
     def _finished_shards(self) -> set[int]:
         """Shards that an earlier run finished; whatever is not of this plan is removed."""
         sizes = self.store.sizes()
-        done, keep = set(), set()
-        for number, name in enumerate(self.plan.names):
-            if (files := self._files_if_done(name, sizes)) is not None:
-                done.add(number)
-                keep |= files
+        found = {n: self._marker_if_done(n, sizes) for n in range(len(self.plan.names))}
+        done = {number: marker for number, marker in found.items() if marker}
+        if self.store.url is None and self.options.engine.kind == "joblib":
+            proofs = [
+                Proof(self.store.local / self.plan.names[number], number, marker.tar.sha256)
+                for number, marker in done.items()
+                if marker.tar.samples
+            ]
+            for number, whole in self.options.engine.run(prove_tar, proofs):
+                if not whole:
+                    del done[number]
+        keep = {name for number, marker in done.items() for name in self._files(number, marker)}
         if self.options.part is None:  # else other parts may be writing them right now
-            self.store.remove([name for name in sizes if _is_ours(name) and name not in keep])
-        return done
+            self.store.remove([name for name in sizes if is_ours(name) and name not in keep])
+        return set(done)
 
-    def _files_if_done(self, name: str, sizes: dict[str, int]) -> set[str] | None:
-        """Names of the shard's files if all of them are there and of this plan."""
-        marker_name = _marker_name(name)
-        if marker_name not in sizes:
+    def _files(self, number: int, marker: Marker) -> set[str]:
+        name = self.plan.names[number]
+        return {marker_name(name)} | ({name, index_name(name)} if marker.tar.samples else set())
+
+    def _marker_if_done(self, number: int, sizes: dict[str, int]) -> Marker | None:
+        """The shard's marker if all its files are there, of this plan and of these images."""
+        name = self.plan.names[number]
+        if marker_name(name) not in sizes:
             return None
-        marker = read_marker(self.store.fetch(marker_name))
-        files = {marker_name}
-        if marker.tar.samples:
-            files |= {name, _index_name(name)}
-        whole = files <= sizes.keys() and sizes.get(name, 0) == marker.tar.size
-        return files if whole and marker.plan == self.plan.digest else None
+        try:
+            marker = self._marker(name)
+        except ValueError:
+            return None
+        whole = self._files(number, marker) <= sizes.keys()
+        same = (marker.plan, marker.sources) == (
+            self.plan.digest,
+            planning.sources_of(self.plan.rows(number)),
+        )
+        return marker if whole and same and sizes.get(name, 0) == marker.tar.size else None
 
     def _jobs(self, done: set[int]) -> Iterator[_Job]:
         first, step = self.options.part or (0, 1)
@@ -346,6 +309,11 @@ class _Run:
         row = 0
         for name in self.plan.names:
             marker = self._marker(name)
+            if marker.plan != self.plan.digest:
+                raise OSError(
+                    f"{self.store}: {name} was written by another run meanwhile; run the same "
+                    "command again"
+                )
             self._count_skipped(marker)
             if marker.tar.samples and marker.first_row != row:
                 self._renumber(name, marker, row)
@@ -361,10 +329,10 @@ class _Run:
         self._fill_report(index)
         self.store.publish(LABELS)
 
-    def _marker(self, name: str) -> _Marker:
-        return read_marker(self.store.fetch(_marker_name(name)))
+    def _marker(self, name: str) -> Marker:
+        return read_marker(self.store.fetch(marker_name(name)))
 
-    def _renumber(self, name: str, marker: _Marker, row: int) -> None:
+    def _renumber(self, name: str, marker: Marker, row: int) -> None:
         path = self.store.fetch(name)
         facts = renumber(path, marker.rows, row)
         self.store.publish(name)
@@ -376,7 +344,7 @@ class _Run:
             if marker.tar.samples:
                 yield Fragment(name, marker.rows, marker.tar)
 
-    def _count_skipped(self, marker: _Marker) -> None:
+    def _count_skipped(self, marker: Marker) -> None:
         findings = self.report.findings
         findings.skipped.update(marker.skipped)
         for reason, names in marker.examples.items():
@@ -387,7 +355,7 @@ class _Run:
         return {
             "name": self.report.name,
             "options": self.options.choices(self.report.name),
-            "stand_in": read_card(self.raw) is not None,  # drawn faces, not the data set itself
+            "stand_in": self.report.stand_in,
             "plan": self.plan.digest,
             "listing": self.plan.listing,
             "skipped": dict(sorted(self.report.findings.skipped.items())),
@@ -408,23 +376,24 @@ class _Run:
 def write_shard(job: _Job) -> int:
     """One task: read, check, crop and store the samples of a shard. Returns how many it handled."""
     store = job.store
-    (store.work).mkdir(parents=True, exist_ok=True)
-    shard = write_tar(
-        store.local / job.name,
-        job.rows.select(PLANNED.names),
-        _Loader(job),
-        first_row=job.first_row,
-        with_json=job.with_json,
-    )
-    if shard.tar.samples:
-        store.publish(job.name, _index_name(job.name))
-    counts = Counter(reason for reason, _ in shard.skipped)
-    examples: dict[str, list[str]] = {}
-    for reason, path in shard.skipped:
-        examples.setdefault(reason, []).append(path)
-    examples = {reason: paths[:_EXAMPLES] for reason, paths in examples.items()}
-    marker = _Marker(shard.rows, job.first_row, shard.tar, job.plan, dict(counts), examples)
-    write_marker(store, job.name, marker)
+    left_out = Findings()
+    with store.working():
+        shard = write_tar(
+            store.local / job.name,
+            job.rows.select(PLANNED.names),
+            _Loader(job),
+            first_row=job.first_row,
+            with_json=job.with_json,
+        )
+        for reason, path in shard.skipped:
+            left_out.skip(reason, path)
+        if shard.tar.samples:
+            store.publish(job.name, index_name(job.name))
+        sources, counts = planning.sources_of(job.rows), dict(left_out.skipped)
+        marker = Marker(
+            shard.rows, job.first_row, shard.tar, job.plan, counts, left_out.examples, sources
+        )
+        write_marker(store, job.name, marker)
     return job.rows.num_rows
 
 
@@ -457,28 +426,6 @@ class _Loader:
         return store_image(content, affine, crop.size, check=self.job.check)
 
 
-def write_marker(store: Store, name: str, marker: _Marker) -> None:
-    """Say that a shard is finished: the last thing a task does."""
-    facts = {**marker._asdict(), "tar": marker.tar._asdict()}
-    del facts["rows"]
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, with_metadata(SCHEMA, facts)) as file:
-        file.write_batch(marker.rows)
-    path = store.local / _marker_name(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, sink.getvalue().to_pybytes())
-    store.publish(_marker_name(name))
-
-
-def read_marker(path: Path) -> _Marker:
-    """What `write_marker` wrote."""
-    with pa.OSFile(str(path)) as source:
-        file = pa.ipc.open_file(source)
-        facts = metadata_of(file.schema)
-        facts["tar"] = TarFacts(**facts["tar"])
-        return _Marker(rows=file.get_batch(0), **facts)
-
-
 def check_leaks(fragments: Iterator[Fragment], findings: Findings) -> None:
     """Warn where the very same stored image stands in more than one split."""
     hashes, splits = [np.zeros(0, np.uint64)], [np.zeros(0, np.int8)]
@@ -494,35 +441,6 @@ def check_leaks(fragments: Iterator[Fragment], findings: Findings) -> None:
         f"{leaks:,} images stand in more than one split, pixel by pixel",
         level="warn",
     )
-
-
-def _write_report(store: Store, report: Report, part: tuple[int, int] | None) -> None:
-    name = _name_of_part("report", part) + ".json"
-    try:
-        store.local.mkdir(parents=True, exist_ok=True)
-        write_aside(store.local / name, json.dumps(report.as_dict(), indent=2).encode() + b"\n")
-        store.publish(name)
-    except OSError:
-        if report.error is None:
-            raise
-
-
-def _name_of_part(name: str, part: tuple[int, int] | None) -> str:
-    return name if part is None else f"{name}-{part[0]}-of-{part[1]}"
-
-
-def _marker_name(tar: str) -> str:
-    return f"{WORK}/{tar.removesuffix('.tar')}.arrow"
-
-
-def _index_name(tar: str) -> str:
-    return f"{tar.removesuffix('.tar')}.idx"
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a file of the output is one that a run makes and may remove."""
-    stem, _, ending = name.removeprefix(f"{WORK}/").partition(".")
-    return stem.isdecimal() and ending.removesuffix(".part") in ("tar", "idx", "arrow")
 
 
 def _in_words(skipped: Mapping[str, int]) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import select
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -36,7 +40,12 @@ class Engine:
         if self.kind == "dask":
             yield from self._run_on_dask(work, tasks)
             return
-        parallel = joblib.Parallel(n_jobs=self.jobs or -1, return_as="generator_unordered")
+        parallel = joblib.Parallel(
+            n_jobs=self.jobs or -1,
+            return_as="generator_unordered",
+            initializer=_end_with,
+            initargs=(os.getpid(),),
+        )
         try:
             results: Any = parallel(joblib.delayed(work)(task) for task in tasks)
             yield from results
@@ -63,3 +72,20 @@ class Engine:
                 yield future.result()
                 for following in itertools.islice(stream, 1):
                     running.add(following)
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker end when its parent does, however that ends: it would go on writing."""
+    if os.getpid() != parent:
+        threading.Thread(target=_wait_for_end, args=(parent,), daemon=True).start()
+
+
+def _wait_for_end(parent: int) -> None:
+    try:
+        process = os.pidfd_open(parent)
+    except (AttributeError, OSError):  # not Linux, or it has ended
+        while os.getppid() == parent:
+            time.sleep(0.1)
+    else:
+        select.select([process], [], [])
+    os._exit(1)

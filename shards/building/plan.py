@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from shards.building.store import DEALT
 from shards.building.tars import PLANNED, planned_rows
 from shards.findings import Findings
 from shards.sample import SPLITS, VIDEO_SUFFIXES, Sample
@@ -33,6 +34,7 @@ SPILLED = pa.schema(
     [
         *PLANNED,
         pa.field("source_bytes", pa.int64(), nullable=False),
+        pa.field("source_time", pa.int64(), nullable=False),  # ns; of no copy, so in no digest
         # where a frame of a video waits, already cropped (shards/building/videos.py):
         pa.field("staged_file", pa.string()),
         pa.field("staged_offset", pa.int64()),
@@ -49,6 +51,7 @@ class Plan(NamedTuple):
     shards: tuple[int, ...]  # samples in each
     digest: str  # of everything that decides the bytes of the shards
     listing: str  # hash of the sources' names and sizes
+    sources: str = ""  # hash of their time stamps
 
     def rows(self, number: int) -> pa.RecordBatch:
         """The planned rows of a shard."""
@@ -129,45 +132,56 @@ def arrange(
     each = stored_bytes or max(spill.bytes // n, 1)
     order = list(_deal(spill.splits, samples_per_shard or _samples_per_shard(n, each), seed))
     digest = hashlib.sha256(json.dumps(choices, sort_keys=True).encode())
+    sources = hashlib.sha256()
     for rows in _write(spill, order, path):
-        digest.update(rows.serialize())
-    return Plan(path, tuple(len(part) for part in order), digest.hexdigest(), spill.listing)
+        digest.update(rows.drop_columns(["source_time"]).serialize())
+        sources.update(sources_of(rows).encode())
+    sizes = tuple(len(part) for part in order)
+    return Plan(path, sizes, digest.hexdigest(), spill.listing, sources.hexdigest())
+
+
+def sources_of(rows: pa.RecordBatch) -> str:
+    """One hash of when each source of these rows was last written: an image may be replaced by
+    another of its size."""
+    return hashlib.sha256(rows["source_time"].to_numpy()).hexdigest()[:16]
 
 
 def _existing(samples: Iterable[Sample], sizes: _Sizes) -> Iterator[pa.RecordBatch]:
     stream = iter(samples)
     while chunk := list(islice(stream, _BATCH)):
-        found = [(sample, size) for sample in chunk if (size := sizes.of(sample))]
+        found = [(sample, *file) for sample in chunk if (file := sizes.of(sample))]
         if found:
-            counts = pa.array([size for _, size in found], pa.int64())
-            rows = planned_rows([sample for sample, _ in found])
+            samples_found, *facts = zip(*found, strict=True)
+            rows = planned_rows(samples_found)
             empty = [pa.nulls(len(found), column.type) for column in list(SPILLED)[-4:]]
-            arrays = [*rows.columns, counts, *empty]
+            arrays = [*rows.columns, *(pa.array(fact, pa.int64()) for fact in facts), *empty]
             yield pa.RecordBatch.from_arrays(arrays, schema=SPILLED)
 
 
 class _Sizes:
-    """Size of each source file, asked once for all frames of a video."""
+    """Size and time of each source file, asked once for all frames of a video."""
 
     def __init__(self, root: Path, findings: Findings) -> None:
         self.root, self.findings = root, findings
-        self._last: tuple[str, int] = ("", 0)
+        self._last: tuple[str, int, int] = ("", 0, 0)
 
-    def of(self, sample: Sample) -> int:
-        """Bytes, or 0 for a file that has to be left out."""
-        path, size = self._last
+    def of(self, sample: Sample) -> tuple[int, int] | None:
+        """Bytes and nanoseconds, or None for a file that has to be left out."""
+        path, size, time = self._last
         if path != sample.original_path:
-            size = self._ask(sample.original_path)
-            self._last = (sample.original_path, size)
-        if size <= 0:
-            self.findings.skip("empty file" if size == 0 else "missing file", sample.original_path)
-        return max(size, 0)
+            size, time = self._ask(sample.original_path)
+            self._last = (sample.original_path, size, time)
+        if size > 0:
+            return size, time
+        self.findings.skip("empty file" if size == 0 else "missing file", sample.original_path)
+        return None
 
-    def _ask(self, path: str) -> int:
+    def _ask(self, path: str) -> tuple[int, int]:
         try:
-            return os.stat(f"{self.root}/{path}").st_size  # noqa: PTH116  once for every sample
+            found = os.stat(f"{self.root}/{path}")  # noqa: PTH116  once for every sample
+            return found.st_size, found.st_mtime_ns
         except FileNotFoundError:
-            return -1
+            return -1, 0
 
 
 def _refuse_repeated(spill: Spill) -> None:
@@ -208,7 +222,7 @@ def _write(spill: Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.Rec
     groups = list(_groups([len(shard) for shard in order]))
     part = path.with_suffix(".part")
     with (
-        TemporaryDirectory(dir=path.parent) as folder,
+        TemporaryDirectory(prefix=DEALT, dir=path.parent) as folder,
         pa.OSFile(str(part), "wb") as file,
         pa.ipc.new_file(file, SPILLED) as sink,
     ):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,11 @@ from shards.labels.schema import LABELS
 
 WORK = ".work"  # plan, completion markers and lock, removed at the end
 FRAMES = f"{WORK}/frames"  # crops of videos that wait for their shard
+DEALT = "dealt-"  # begins the name of a folder of rows that are being shuffled
+_OURS = re.compile(rf"({re.escape(WORK)}/)?[0-9]{{5,9}}\.(tar|idx|arrow)")
+_REPORTS = r"report(-[0-9]+-of-[0-9]+)?\.json"
+_HALF = re.compile(rf"({re.escape(LABELS)}|{_REPORTS}|[0-9]{{5,9}}\.(tar|idx|arrow))\.part")
+_PATIENCE = 20.0  # seconds that a run waits for workers of one that ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +126,49 @@ class Store:
         self.work.mkdir(parents=True, exist_ok=True)
         with _lock(self, "lock", shared=part is not None):
             if part is None:
+                self._wait_for_workers()
+                self._sweep()
                 yield
                 return
             with _lock(self, f"lock-{part[0]}-of-{part[1]}", shared=False):
                 yield
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Around each task: whoever wants the output next waits until its last task has ended."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        with open(self.work / "working", "a") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    def _wait_for_workers(self) -> None:
+        until = time.monotonic() + _PATIENCE
+        with open(self.work / "working", "a") as file:
+            while True:
+                try:
+                    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    if time.monotonic() > until:
+                        raise OSError(
+                            f"{self} is still being written by workers of a run that has ended; "
+                            "wait for them, or choose another --out"
+                        ) from None
+                    time.sleep(0.05)
+
+    def _sweep(self) -> None:
+        """Remove the halves that a dead run left, and nothing of another name."""
+        halves = [path for path in self.local.glob("*.part") if _HALF.fullmatch(path.name)]
+        for ending in ("*.part", "*.spill", "*.staged"):
+            halves += self.work.rglob(ending)
+        for path in halves:
+            path.unlink(missing_ok=True)
+        for folder in self.work.glob(f"{DEALT}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def has_progress(self) -> bool:
         """Whether the work folder holds anything that a later run could go on from."""
         frames = (self.local / FRAMES).is_dir()
-        return frames or any(name.endswith(".arrow") for name in self._sizes(WORK))
+        return frames or any(is_ours(name) for name in self._sizes(WORK))
 
     def clean(self) -> None:
         """Remove the work folder, and the local copies of what was uploaded."""
@@ -135,6 +176,11 @@ class Store:
             for folder in (WORK, FRAMES):
                 self.remove([f"{folder}/{name}" for name in self._sizes(folder)])
         shutil.rmtree(self.local if self.url else self.work, ignore_errors=True)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of the output is one that a run makes and may remove."""
+    return bool(_OURS.fullmatch(name))
 
 
 def _files(url: str) -> Any:

@@ -25,7 +25,7 @@ from shards.building.engine import Engine
 from shards.building.plan import SPILLED, Spill, write_spill
 from shards.building.store import FRAMES, Store
 from shards.crop import Crop, store_found, store_picture
-from shards.durable import write_aside
+from shards.durable import settle, sync, write_aside
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, encode_jpeg
 from shards.sample import VIDEO_SUFFIXES
@@ -132,7 +132,7 @@ def _placed(
         if not _is_video(video.path):
             yield rows
             continue
-        places = json.loads(video.store.read(video.marker))
+        places = json.loads(video.store.read(video.marker))["places"]
         lost = [(i, place) for i, place in enumerate(places) if isinstance(place, str)]
         for i, reason in lost:
             findings.skip(reason, rows["sample_key"][i].as_py())
@@ -158,25 +158,47 @@ def _with_places(rows: pa.RecordBatch, places: list[list[Any]], file: str) -> pa
 def stage_video(video: Video) -> int:
     """One task: crop the wanted frames of a video into its staged file. Returns their number.
 
-    The marker, written last, holds for each row [offset, size, facts] or the reason it is left out.
+    The marker, written last, holds size and hash of that file and for each row [offset, size,
+    facts] or the reason it is left out.
     """
     store = video.store
-    if not store.has(video.marker):
-        places: list[Any] = [_EARLY] * video.rows.num_rows
-        path = store.local / video.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
-        with open(part, "wb") as file:
-            for i, found in _crops(video):
-                places[i] = found
-                if isinstance(found, Stored):
-                    places[i] = [file.tell(), len(found.content), found[1:]]
-                    file.write(found.content)
-        part.replace(path)
-        write_aside(store.local / video.marker, json.dumps(places).encode())
-        if video.publish:
-            store.publish(video.file, video.marker)
+    with store.working():
+        if not _is_staged(video):
+            places: list[Any] = [_EARLY] * video.rows.num_rows
+            path = store.local / video.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
+            digest = hashlib.sha256()
+            with open(part, "wb") as file:
+                for i, found in _crops(video):
+                    places[i] = found
+                    if isinstance(found, Stored):
+                        places[i] = [file.tell(), len(found.content), found[1:]]
+                        file.write(found.content)
+                        digest.update(found.content)
+                sync(file)
+                said = {"size": file.tell(), "sha256": digest.hexdigest(), "places": places}
+            settle(part, path)
+            write_aside(store.local / video.marker, json.dumps(said).encode())
+            if video.publish:
+                store.publish(video.file, video.marker)
     return video.rows.num_rows
+
+
+def _is_staged(video: Video) -> bool:
+    """Whether the crops are there, whole; an object store has an object whole or not at all."""
+    store = video.store
+    if not (store.has(video.marker) and store.has(video.file)):
+        return False
+    try:
+        said = json.loads(store.read(video.marker))
+    except ValueError:
+        return False
+    if not (path := store.local / video.file).exists():
+        return True
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    return found == said["sha256"] and path.stat().st_size == said["size"]
 
 
 def _crops(video: Video) -> Iterator[tuple[int, Stored | str]]:

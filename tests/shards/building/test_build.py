@@ -340,6 +340,170 @@ def test_the_plan_keeps_every_sample_once_in_any_size(tmp_path: Path):
     assert sorted(keys) == sorted(f"k{i}" for i in range(n))
 
 
+def same_size(path: Path) -> None:
+    """Another picture of as many bytes in the place of one."""
+    content = path.read_bytes()
+    other = encoded(blob(1234))
+    assert len(other) < len(content) + 600
+    padded = other[:-2] + b"\xff\xfe" + (len(content) - len(other) - 2).to_bytes(2, "big")
+    padded += bytes(len(content) - len(padded) - 2) + b"\xff\xd9"
+    path.write_bytes(padded)
+    assert path.stat().st_size == len(content)
+
+
+def largest(raw: Path) -> Path:
+    return max(raw.rglob("*.jpg"), key=lambda path: path.stat().st_size)
+
+
+@pytest.fixture
+def own_raw(tmp_path: Path) -> Path:
+    tree = Tree2017(tmp_path / "raw").fill(20, 6)
+    tree.add(80, content=encoded(blob(80, 64)))  # room for a comment
+    return tree.write()
+
+
+def killed_after_writing(raw: Path, out: Path) -> None:
+    """A run that dies between its last shard and its index."""
+    before = "import os, shards.building.build as b\n"
+    before += "b.check_leaks = lambda *_: os.kill(os.getpid(), 9)\n"
+    run = in_a_process(raw, out, before=before)
+    run.communicate()
+    assert run.returncode == -signal.SIGKILL and not (out / "labels.arrow").exists()
+
+
+def test_an_image_replaced_by_one_of_its_size_is_read_again(own_raw: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    killed_after_writing(own_raw, out)
+    same_size(largest(own_raw))
+    report = build("affectnet", own_raw, out, SMALL)
+    assert 0 < report.reused < report.shards
+    build("affectnet", own_raw, tmp_path / "new", SMALL)
+    assert contents(out) == contents(tmp_path / "new")
+
+
+def test_an_image_replaced_under_finished_shards_is_not_passed_over(own_raw: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    build("affectnet", own_raw, out, SMALL)
+    before = contents(out)
+    same_size(largest(own_raw))
+    for _ in range(2):  # a refusal is no reason to pass it over the next time
+        with pytest.raises(ValueError, match="images that changed since"):
+            build("affectnet", own_raw, out, SMALL)
+    assert contents(out) == before
+    build("affectnet", own_raw, out, replace(SMALL, overwrite=True))
+    assert contents(out) != before
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbled"])
+def test_a_damaged_marker_is_a_shard_to_write(own_raw, tmp_path, damage):
+    out = tmp_path / "out"
+    killed_after_writing(own_raw, out)
+    marker = out / ".work/00001.arrow"
+    whole = marker.read_bytes()
+    garbled = whole[:300] + bytes(100) + whole[400:]
+    marker.write_bytes({"cut": whole[:-300], "empty": b"", "garbled": garbled}[damage])
+    build("affectnet", own_raw, out, SMALL)
+    assert LabelIndex.open(out).verify() == []
+
+
+def test_a_corrupt_part_is_written_again_at_the_merge(own_raw: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    killed_after_writing(own_raw, out)
+    content = bytearray((out / "00001.tar").read_bytes())
+    content[2000] ^= 1
+    (out / "00001.tar").write_bytes(content)
+    report = build("affectnet", own_raw, out, SMALL)
+    assert report.reused == report.shards - 1 and LabelIndex.open(out).verify() == []
+
+
+def test_a_cut_index_is_mended_by_the_command_its_sentence_names(own_raw: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    build("affectnet", own_raw, out, SMALL)
+    before = contents(out)
+    os.truncate(out / "labels.arrow", 5000)
+    with pytest.raises(ValueError, match="write the shards again"):
+        LabelIndex.open(out)
+    build("affectnet", own_raw, out, SMALL)
+    assert contents(out) == before
+    os.truncate(out / "labels.arrow", 5000)
+    (out / "report.json").unlink()  # nothing says which options these shards are of
+    with pytest.raises(ValueError, match="--overwrite"):
+        build("affectnet", own_raw, out, SMALL)
+    build("affectnet", own_raw, out, replace(SMALL, overwrite=True))
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"v1.2 3\n", "other"])
+def test_an_index_of_a_tar_that_is_lost_or_garbled_is_written_again(own_raw, tmp_path, damage):
+    out = tmp_path / "out"
+    build("affectnet", own_raw, out, SMALL)
+    before = contents(out)
+    if damage is None:
+        (out / "00001.idx").unlink()
+    else:
+        other = (out / "00002.idx").read_bytes()
+        (out / "00001.idx").write_bytes(other if damage == "other" else damage)
+    assert build("affectnet", own_raw, out, SMALL).complete
+    assert contents(out) == before
+
+
+def test_the_report_keeps_what_the_first_run_found(raw: Path, tmp_path: Path):
+    build("affectnet", raw, tmp_path, SMALL)
+    first = json.loads((tmp_path / "report.json").read_text())
+    for _ in range(2):
+        build("affectnet", raw, tmp_path, SMALL)
+    again = json.loads((tmp_path / "report.json").read_text())
+    for name in ("skipped", "rows", "splits", "digest", "plan", "sources", "stand_in"):
+        assert again[name] == first[name]
+    assert {c["check"] for c in again["checks"]} == {c["check"] for c in first["checks"]}
+    assert again["examples"].keys() == first["examples"].keys()
+
+
+def test_a_start_cleans_what_a_dead_run_left_and_nothing_else(own_raw: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    killed_after_writing(own_raw, out)
+    ours = ["labels.arrow.part", "report.json.part", "00003.tar.part", "00003.idx.part"]
+    ours += [".work/plan.part", ".work/plan.spill", ".work/00003.arrow.part", ".work/dealt-x/3"]
+    ours += ["00777.tar", "00777.idx"]
+    theirs = ["notes.part", "12.tar", "my.00001.tar", "labels.csv", "00001.tar.bak"]
+    for name in (*ours, *theirs):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_bytes(b"x")
+    build("affectnet", own_raw, out, SMALL)
+    names = {path.name for path in out.rglob("*")}
+    assert set(theirs) <= names
+    assert not names & {Path(name).name for name in ours} and not (out / ".work").exists()
+
+
+def test_workers_end_with_their_parent_and_a_rerun_of_another_seed_is_whole(raw, tmp_path):
+    import psutil
+
+    out = tmp_path / "out"
+    run = in_a_process(raw, out, jobs=2, before=SLOWLY)
+    children: list[psutil.Process] = []
+    while not list(out.glob(".work/0*.arrow")):
+        children = psutil.Process(run.pid).children(recursive=True)
+        time.sleep(0.05)
+    assert len(children) >= 2
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    other = replace(SMALL, seed=1)
+    build("affectnet", raw, out, other)
+    build("affectnet", raw, tmp_path / "new", other)
+    assert contents(out) == contents(tmp_path / "new")
+
+
+def test_a_run_waits_for_tasks_of_one_that_ended(raw: Path, tmp_path: Path, monkeypatch):
+    from shards.building import store as stores
+
+    monkeypatch.setattr(stores, "_PATIENCE", 0.2)
+    a_worker_that_outlived_its_run = stores.Store(tmp_path).working()
+    with a_worker_that_outlived_its_run, pytest.raises(OSError, match="workers of a run that has"):
+        build("affectnet", raw, tmp_path, SMALL)
+    assert build("affectnet", raw, tmp_path, SMALL).complete
+
+
 def test_a_worker_that_is_killed_is_a_sentence(tmp_path: Path):
     started = time.monotonic()
     with pytest.raises(OSError, match="a worker process was killed"):
