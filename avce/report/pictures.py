@@ -7,6 +7,7 @@ drawn in one theme or two.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from avce.report.course import fluctuation
 from avce.report.figures import Picture, by_axis, plain
 from avce.report.samples import Thumbnail, thumbnail_of
 from avce.report.trained_run import Stack, TrainedRun, latents, pixels_of, stack_of
+from avce.scores.metrics import second_moments
 from avce.scores.predictions import (
     aligned,
     in_order,
@@ -78,8 +80,11 @@ def collection(
 
 def saved(pictures: Iterable[Picture], folder: Path) -> Iterator[tuple[Picture, list[Path]]]:
     """Write each picture as FOLDER/NAME.png and .svg, one after the other."""
+    taken: Counter[str] = Counter()
     for picture in pictures:
-        yield picture, figures.save(picture.draw, folder / picture.name)
+        taken[picture.name] += 1
+        again = f"-{taken[picture.name]}" if taken[picture.name] > 1 else ""  # "a b" beside "a-b"
+        yield picture, figures.save(picture.draw, folder / f"{picture.name}{again}")
 
 
 # ---------------------------------------------------------------------------- what runs said
@@ -121,10 +126,8 @@ def _plane(name: str, target: np.ndarray, preds: np.ndarray) -> Picture:
 
 def _slopes(preds: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
     """Of the label over the prediction, by least squares; 1 where predictions are honest."""
-    centred = preds - preds.mean(0)
-    spread = (centred**2).sum(0)
-    slope = (centred * (target - target.mean(0))).sum(0) / np.maximum(spread, 1e-12)
-    return {a: float(slope[k]) if spread[k] else None for k, a in enumerate(figures.AXES)}
+    m = second_moments(torch.from_numpy(preds), torch.from_numpy(target))
+    return by_axis(torch.where(m.varied, m.cov / m.var_x, torch.nan).tolist())
 
 
 def _confusion(name: str, table: pa.Table, classes: Sequence[str]) -> Picture:

@@ -1,6 +1,6 @@
 """A real headless Chromium, spoken to over its debugging pipe; no package needed.
 
-    python -m tests.avce.chromium report.html docs/report.png
+    python -m tests.avce.report.chromium report.html docs/report.png
 
 takes the picture of a report that the README shows: its head and the plane with its faces.
 """

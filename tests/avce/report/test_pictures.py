@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -9,6 +10,8 @@ from avce.report import figures, pictures
 from avce.report.trained_run import TrainedRun
 from tests.avce.report.runs import COUNT, trained, two_runs
 from tests.avce.scores.verdicts import class_table
+
+LOG = [{"step": 1, "losses": {"mse": 0.4}}]
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +63,16 @@ def test_honest_predictions_have_slope_one(two):
     )
     slopes = pictures.said({"a": table})[-1].numbers["slope"]["a"]
     assert slopes["valence"] == pytest.approx(1)
+
+
+def test_a_constant_prediction_has_no_slope(two):
+    at = two[0].table.column_names.index("valence_pred")
+    same = pa.array(np.full(COUNT, 0.1, np.float32))
+    slopes = pictures.said({"a": two[0].table.set_column(at, "valence_pred", same)})[-1].numbers
+    assert slopes["slope"]["a"]["valence"] is None and slopes["slope"]["a"]["arousal"] is not None
+
+
+def test_two_pictures_of_one_name_are_both_kept(tmp_path):
+    drawn = [*pictures.training({"a b": LOG}), *pictures.training({"a-b": LOG})]
+    stems = [paths[0].name for _, paths in pictures.saved(drawn, tmp_path)]
+    assert stems == ["training.png", "training-2.png"]
