@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from functools import cache
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +61,11 @@ class FaceFinder:
     def __init__(self, device: str = "cpu", *, confidence: float = 0.9, side: int = 640) -> None:
         self.confidence, self.side = confidence, side
         self.network = _network(device)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Which detector this is, for whoever must know where a box comes from."""
+        return {"detector": SOURCE, "detector_version": version("facenet-pytorch")}
 
     def __call__(self, picture: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "n 5"]:
         """Left, top, right, bottom in pixels and the probability; the largest face first."""

@@ -81,6 +81,8 @@ def _told(error: Exception) -> int:
         return error.exit_code  # type: ignore[attr-defined]
     if isinstance(error, ValueError | OSError):
         tell(f"error: {sentence_of(error)}", style="red")
+        for note in getattr(error, "__notes__", ()):
+            tell(note)
     elif isinstance(error, ImportError):
         tell(f"error: {error}; install what is missing: just setup", style="red")
     else:

@@ -316,6 +316,9 @@ def output(path: Path, sources: Iterable[Path] = (), *, folder: bool = False) ->
     for source in sources:
         if path.exists() and source.exists() and path.samefile(source):
             raise ValueError(f"{path} is {source}, which is read here; name another place to write")
+    places = [] if folder else [*path.resolve().parents]
+    if among := [place for place in places if (place / "labels.arrow").is_file()]:
+        raise ValueError(f"{path} lies among the shards of {among[0]}; write beside that folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

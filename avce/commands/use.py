@@ -35,17 +35,25 @@ def predict(
     ] = None,
     faces: FacesOption = None,
     which: WhichOption = "best",
+    left_out: Annotated[
+        Path | None,
+        typer.Option("--skipped", help="CSV of all that was left out, and why; default examples."),
+    ] = None,
 ) -> None:
     """Read valence and arousal from anyone's pictures, prepared as in training."""
+    from avce.inference.sources import source_files
     from avce.inference.video import Skipped
+    from avce.scores.sheet import as_csv
 
-    skipped = Skipped()
+    listed: list[tuple[str, str]] = []
+    skipped = Skipped(listing=listed.append if left_out else None)
     frames, cropped = pictures(sources, skipped)
     folder = run or latest()
     if folder.suffix != ".safetensors" and not (folder / "model.safetensors").is_file():
         with_weights(folder, which)  # not exported, so it must be a run
-    if to:
-        output(to, [*map(Path, sources), *read_in([folder])])
+    read = [*read_in([folder, *map(Path, sources)]), *([] if cropped else source_files(sources))]
+    for place in filter(None, (to, left_out)):
+        output(place, read)
     from avce.inference.predictor import Predictor
     from avce.inference.sinks import sink_for
     from avce.inference.stream import predict_to
@@ -53,12 +61,20 @@ def predict(
 
     predictor = Predictor.load(folder, which, device())
     find = None if cropped else finder_for(faces, device())
-    with bar("predicting") as progress:
-        sink = sink_for(to, predictor.config)
-        done = predict_to(sink, predictor, frames, find=find, skipped=skipped, progress=progress)
-    for line in skipped.lines():
-        tell(f"skipped: {line}")
-    tell(str(done))
+    said_by = {**predictor.facts, **(find.facts if find else {"detector": None})}
+    tell(f"predicting by {folder}, weights {said_by['weights']} of step {said_by['step']}")
+    try:
+        with bar("predicting") as progress:
+            sink = sink_for(to, predictor.config, said_by)
+            done = predict_to(
+                sink, predictor, frames, find=find, skipped=skipped, progress=progress
+            )
+        tell(str(done))
+    finally:
+        for line in skipped.lines():
+            tell(f"skipped: {line}")
+        if left_out:
+            left_out.write_text(as_csv([("reason", "place"), *listed]), encoding="utf-8")
 
 
 @app.command(epilog="Example: python cli.py export --format onnx")

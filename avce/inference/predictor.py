@@ -10,10 +10,11 @@ few batches however long the video is.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class Predictor:
 
     def __init__(self, model: nn.Module, config: Config, framing: Crop | None = None) -> None:
         self.model, self.config, self.framing = model, config, framing or Crop()
+        self.facts: dict[str, Any] = {}  # where its weights come from
 
     @classmethod
     def load(
@@ -61,11 +63,20 @@ class Predictor:
         exported = run / "model.safetensors" if run.is_dir() else run
         if exported.suffix == ".safetensors" and exported.is_file():
             model, config, crop = _exported(exported)
+            facts: dict[str, Any] = {"run": str(run), "weights": exported.name}
         else:
             model, config, record = load_run(run, which)
-            crop = crop_of(record)
+            crop, exported = crop_of(record), run / f"{which}.safetensors"
+            facts = {"run": str(run), "weights": which, "commit": record.git_commit}
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model.to(chosen).eval(), config, crop)
+        made = cls(model.to(chosen).eval(), config, crop)
+        made.facts = {
+            **facts,
+            "step": _step_of(exported),
+            "sha256": hashlib.sha256(exported.read_bytes()).hexdigest(),
+            "crop": {"margin": crop.margin, "size": crop.size},
+        }
+        return made
 
     def __call__(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]] | Tensor, batch_size: int = 64
@@ -121,6 +132,13 @@ def crop_of(record: RunRecord) -> Crop:
     """How a run's shards were cut around a box, from its run.json; the default where unsaid."""
     crop = record.shards.crop
     return Crop(**{name: crop[name] for name in ("margin", "size") if name in crop})
+
+
+def _step_of(weights: Path) -> int | None:
+    """Of the training, as the file says."""
+    with safe_open(weights, "pt") as file:
+        step = (file.metadata() or {}).get("step")
+    return int(step) if step else None
 
 
 def normalised(images: Tensor) -> Tensor:

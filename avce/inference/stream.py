@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,10 +157,12 @@ class Summary(NamedTuple):
     faces: int
     seconds: float
     interrupted: bool = False
+    kept: Path | None = None  # where the result lies; None on stdout
 
     def __str__(self) -> str:
         rate = self.frames / max(self.seconds, 1e-9)
-        end = "; interrupted, what was predicted is kept" if self.interrupted else ""
+        where = f" in {self.kept}" if self.kept else ""
+        end = f"; interrupted, what was predicted is kept{where}" if self.interrupted else ""
         return f"{self.faces:,} faces in {self.frames:,} frames, {rate:,.1f} frames/s{end}"
 
 
@@ -175,25 +178,31 @@ def predict_to(
 ) -> Summary:
     """Predict `frames` into `sink`; interrupted or failed, what was predicted is kept.
 
-    Ctrl-C ends the sources: a camera has no other end. Raises ValueError when there was not one
-    face in all of them.
+    It is kept beside a result of before, never in its place. Ctrl-C ends the sources: a camera has
+    no other end. Raises ValueError when there was not one face in all of them.
     """
     start, done, faces_seen = time.perf_counter(), 0, 0
     skipped = skipped or Skipped()
     stream = predict_stream(predictor, frames, find=find, skipped=skipped, batch_size=batch_size)
-    interrupted = False
+    whole = interrupted = False
     try:
         for frame, faces in stream:
+            whole = frame.live
             sink.add(frame, faces)
             done, faces_seen = done + 1, faces_seen + len(faces)
             if progress:
                 progress(done, 0)
+        whole = True
     except KeyboardInterrupt:
         interrupted = True
-    finally:
+    except BaseException as error:
         stream.close()
-        sink.close()
+        if kept := sink.close(False):
+            error.add_note(f"what was predicted before is kept in {kept}")
+        raise
+    stream.close()
+    kept = sink.close(whole)
     if not faces_seen and not interrupted:
         why = "; ".join(skipped.lines()) or "there was no picture"
         raise ValueError(f"nothing was predicted: {why}; check the sources, or say --faces whole")
-    return Summary(done, faces_seen, time.perf_counter() - start, interrupted)
+    return Summary(done, faces_seen, time.perf_counter() - start, interrupted, kept)

@@ -20,6 +20,7 @@ from shards.films import FilmWriter as Film  # noqa: F401 (a film is written fro
 from shards.image import Unreadable
 
 _EXAMPLES = 5
+_CAMERA = "/dev/video"
 _OTHER = "neither a picture nor a film"
 
 
@@ -31,6 +32,11 @@ class Frame(NamedTuple):
     number: int | None = None  # of the frame in its video; None for a still image
     time: float | None = None  # seconds
     rate: Fraction | None = None  # frames per second of the video
+
+    @property
+    def live(self) -> bool:
+        """Of a camera, whose film is whole wherever it is stopped."""
+        return self.source.startswith(_CAMERA)
 
     @property
     def place(self) -> str:
@@ -91,7 +97,7 @@ def video_frames(path: Path | str, skipped: Skipped) -> Iterator[Frame]:
 
 def camera_frames(number: int) -> Iterator[Frame]:
     """The pictures of a webcam until interrupted. Raises OSError where it cannot be opened."""
-    device = f"/dev/video{number}"
+    device = f"{_CAMERA}{number}"
     try:
         film = FilmReader(device, device="v4l2")
     except (Unreadable, ValueError) as error:

@@ -69,12 +69,13 @@ def as_csv(lines: Iterable[Sequence[Any]]) -> str:
     """Numbers unrounded; an apostrophe before text that a spreadsheet would run as a formula."""
     page = io.StringIO()
     csv.writer(page, lineterminator="\n").writerows(
-        [_plain(cell) for cell in line] for line in lines
+        [plain(cell) for cell in line] for line in lines
     )
     return page.getvalue()
 
 
-def _plain(cell: Any) -> Any:
+def plain(cell: Any) -> Any:
+    """A cell that is no formula and has no control characters; numbers stay."""
     if not isinstance(cell, str):
         return cell
     return f"'{printable(cell)}" if _FORMULA.match(cell) else printable(cell)

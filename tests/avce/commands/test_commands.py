@@ -215,6 +215,45 @@ def test_bad_pictures_cost_a_sentence(source, code, sentence, place, type_in, mo
         assert len(Path("said.csv").read_text().splitlines()) == 2
 
 
+def test_a_prediction_takes_the_place_of_no_source_and_lists_what_it_left_out(
+    place, type_in, monkeypatch
+):
+    monkeypatch.chdir(place)
+    picture = encode_jpeg(np.random.default_rng(0).integers(0, 256, (72, 72, 3), np.uint8))
+    Path("photos").mkdir()
+    for name in ("one.jpg", "two.csv"):  # content decides
+        Path("photos", name).write_bytes(picture)
+    Path("photos/notes.txt").write_text("words")
+    Path("link.csv").symlink_to("photos/one.jpg")
+    os.link("photos/one.jpg", "hard.arrow")
+    film = Film(Path("film.mp4"), Fraction(5))
+    film.add(np.zeros((64, 64, 3), np.uint8))
+    film.close()
+    before = Path("film.mp4").read_bytes()
+    ask = ("predict", "--faces=whole", "--run=runs/first")
+    for source, target, rule in (
+        ("film.mp4", "film.mp4", "is read here"),
+        ("photos", "photos/two.csv", "is read here"),
+        ("photos/*.jpg", "link.csv", "is read here"),
+        ("photos", "hard.arrow", "is read here"),
+        ("photos", "data/shards/affectnet/seen.csv", "among the shards"),
+        ("photos", "photos", "is a folder"),
+    ):
+        code, _, err = type_in(*ask, source, "--out", target)
+        assert code == 1 and rule in " ".join(err.split()), err
+    assert Path("film.mp4").read_bytes() == before
+    assert Path("photos/one.jpg").read_bytes() == Path("photos/two.csv").read_bytes() == picture
+    code, _, err = type_in(*ask, "photos", "--out", "photos.CSV", "--skipped", "left.csv")
+    assert code == 0, err
+    assert len(Path("photos.CSV").read_text().splitlines()) == 3
+    assert Path("left.csv").read_text().splitlines()[1:] == [
+        "neither a picture nor a film,photos/notes.txt"
+    ]
+    said = json.loads(Path("photos.CSV.json").read_text())
+    assert said["run"] == "runs/first" and said["weights"] == "best" and len(said["sha256"]) == 64
+    assert f"runs/first, weights best of step {said['step']}" in " ".join(err.split())
+
+
 def test_a_run_without_a_checkpoint_is_one_sentence(place, type_in, monkeypatch, tmp_path):
     monkeypatch.chdir(place)
     shutil.copy("runs/first/run.json", tmp_path)
