@@ -43,7 +43,11 @@ format: setup
     {{bin}}/ruff check --fix .
     {{bin}}/ruff format .
 
-# Run one benchmark: layers, step, feed, shard, report, predict or recipes.
+# Write the API pages, from the docstrings, into build/api.
+docs: setup
+    {{bin}}/python docs/api.py
+
+# Run one benchmark: layers, step, feed, shard, report, predict, recipes or startup.
 bench name *args: setup
     {{bin}}/python benchmarks/{{name}}.py {{args}}
 

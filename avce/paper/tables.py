@@ -6,6 +6,7 @@ and LaTeX. A run belongs to a row when it lies at `ROOT/tableN/ROW/seedS`.
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,14 +63,11 @@ def command(table: Table, row: Row, seed: int = 0, root: Path = Path("runs")) ->
     if row.config is None:
         return None
     settings = [f"seed={seed}", f"weights={row.config.weights}", *row.settings]
-    return " ".join(
-        [
-            "accelerate launch cli.py train",
-            f"--shards data/shards/{table.dataset}",
-            f"--recipe {row.recipe}",
-            f"--run {run_folder(table, row, seed, root).as_posix()}",
-            *(f"--set {setting}" for setting in settings),
-        ]
+    folder = run_folder(table, row, seed, root).as_posix()
+    named = {"--shards": f"data/shards/{table.dataset}", "--recipe": row.recipe, "--run": folder}
+    options = [*named.items(), *(("--set", setting) for setting in settings)]
+    return shlex.join(
+        ["accelerate", "launch", "cli.py", "train", *(str(w) for o in options for w in o)]
     )
 
 
