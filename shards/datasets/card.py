@@ -7,12 +7,12 @@ drawing of a few hundred faces can never have.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shards import foreign
+from shards.durable import write_aside
 
 CARD_NAME = "data_card.json"
 
@@ -35,13 +35,7 @@ def write_card(root: Path, card: DataCard) -> None:
 
 def seal(root: Path, text: str) -> None:
     """Write a card's text last: it says that the drawing beside it is complete."""
-    path = root / CARD_NAME
-    part = path.with_suffix(".part")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_aside(root / CARD_NAME, text.encode())
 
 
 def read_card(root: Path) -> DataCard | None:
