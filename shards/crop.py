@@ -41,6 +41,7 @@ _MODES: dict[str, Mode] = {
     "affwild2": "none",  # cropped_aligned
     "afew_va": "landmarks",
     "raf_db": "box",
+    "table": "box",
 }
 
 
@@ -73,6 +74,8 @@ class Crop:
             return self.mode
         if row["variant"] in _WHOLE or (row["dataset"] == "raf_db" and row["bbox_xyxy"] is None):
             return "none"  # published as crops
+        if row["dataset"] == "table" and row["bbox_xyxy"] is None and not self.detect:
+            return "none"
         return _MODES[row["dataset"]]
 
     def must_find(self, row: dict[str, Any]) -> bool:

@@ -243,12 +243,19 @@ def json_object(root: Path, path: Path, what: str, limit: int = JSON) -> dict[st
     """
     text = "\n".join(line for _, line in numbered_lines(root, path, limit))
     try:
+        return json_text(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is no {what} ({error}); restore it") from None
+
+
+def json_text(text: str) -> dict[str, Any]:
+    """The object that a text holds; raises ValueError with the reason where it is none."""
+    try:
         found = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
-        if not isinstance(found, dict):
-            raise ValueError(f"it holds a {type(found).__name__} where an object belongs")
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise ValueError(f"{path} is no {what} ({reason}); restore it") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__} where an object belongs")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-DATASETS = ("affectnet", "affwild", "affwild2", "afew_va", "raf_db")
+DATASETS = ("affectnet", "affwild", "affwild2", "afew_va", "raf_db", "table")
 SPLITS = ("train", "val", "test", "unlabelled")
 EXPRESSIONS = (
     "neutral",

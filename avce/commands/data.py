@@ -31,7 +31,9 @@ app = typer.Typer()
 def cartoon(
     name: Annotated[
         str,
-        typer.Argument(help="affectnet, affectnet-2021, aff-wild, aff-wild2, afew-va or raf-db"),
+        typer.Argument(
+            help="affectnet, affectnet-2021, aff-wild, aff-wild2, afew-va, raf-db or table"
+        ),
     ],
     n: Annotated[
         int | None, typer.Option(min=2, help="How many images; of video sets, how many videos.")
@@ -54,6 +56,7 @@ def cartoon(
         "aff-wild2": layouts.draw_aff_wild2,
         "afew-va": layouts.draw_afew_va,
         "raf-db": layouts.draw_raf_db,
+        "table": layouts.draw_table,
     }
     draw = artists[one_of(name, artists, "stand-in")]
     raw = output(to or RAW / name, folder=True)
@@ -69,7 +72,9 @@ def cartoon(
 @app.command(epilog="Example: python cli.py shard affectnet --raw data/raw/affectnet")
 @grouped
 def shard(
-    name: Annotated[str, typer.Argument(help="affectnet, aff-wild, aff-wild2, afew-va or raf-db")],
+    name: Annotated[
+        str, typer.Argument(help="affectnet, aff-wild, aff-wild2, afew-va, raf-db or table")
+    ],
     storing: Storing,
     cutting: Cutting,
     reading: Reading,

@@ -48,7 +48,7 @@ from shards.building.tars import (
 )
 from shards.building.videos import load_staged, stage_videos
 from shards.crop import Crop, store_found, store_image
-from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
+from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db, table
 from shards.datasets.card import read_card
 from shards.datasets.preflight import require_folder
 from shards.findings import Findings
@@ -63,6 +63,7 @@ READERS: dict[str, Callable[..., Iterator[Sample]]] = {
     "aff-wild2": aff_wild2.read,
     "afew-va": afew_va.read,
     "raf-db": raf_db.read,
+    "table": table.read,
 }
 _JPEG_BYTES = 0.35  # of a stored crop, per pixel
 _EXAMPLES = 20

@@ -25,6 +25,7 @@ from shards.datasets.folds import fold_by_hash
 from shards.datasets.raf_db import ALIGNED_SIZE, BASIC, CODES
 from shards.datasets.raf_db import CANONICAL as RAF_DB_CODES
 from shards.films import Coding, FilmWriter
+from shards.sample import EXPRESSIONS
 from shards.standins.face import (
     LEVELS,
     Drawing,
@@ -190,6 +191,17 @@ def draw_affectnet_2021(out: Path, seed: int, level: str, n: int) -> Work:
         stem = str(index + index // 3)  # every fourth number is absent
         work.append(partial(_save_labelled, out / f"{split}_set", split, stem, level, rng))
     return work
+
+
+@_stand_in("table", n=60)
+def draw_table(out: Path, seed: int, level: str, n: int) -> Work:
+    """Draw `n` pictures, four of a person, and a table of what is true of them: labels.csv."""
+    write(out / "labels.csv", "path,valence,arousal,expression,person,left,top,right,bottom\n")
+    held = next(k for k in range(102, 450) if fold_by_hash(f"person{k}") == 0)  # both sides
+    return [
+        partial(_save_listed, out, index, level, seed, f"person{held + index // 4}")
+        for index in range(n)
+    ]
 
 
 def write(path: Path, text: str) -> None:
@@ -390,3 +402,20 @@ def _save_labelled(
     }.items():
         np.save(folder / "annotations" / f"{stem}_{label}.npy", array)
     return {name: int(name == split) for name in ("train", "val")}
+
+
+# ---------------------------------------------------------------- a table
+
+
+def _save_listed(out: Path, index: int, level: str, seed: int, person: str) -> dict[str, int]:
+    rng = np.random.default_rng([seed, index])
+    sitter = Identity.draw(np.random.default_rng([seed, 1000, index // 4]))
+    scene = Scene.draw(rng, level)
+    face = render(sitter, units_for(*wanted_point(rng), rng), scene, size=FACE)
+    path = f"images/{index:05d}.jpg"
+    _save_jpeg(face.image, out / path)
+    labels = [f"{face.valence:.4f}", f"{face.arousal:.4f}", EXPRESSIONS[face.expression]]
+    fields = [path, *labels, person, *map(str, face.bbox_xyxy)]
+    with (out / "labels.csv").open("a", encoding="utf-8", newline="\n") as file:
+        file.write(",".join(fields) + "\n")
+    return {"images": 1}

@@ -5,6 +5,7 @@ from shards.standins.oddities import aff_wild as aff_wild
 from shards.standins.oddities import aff_wild2 as aff_wild2
 from shards.standins.oddities import affectnet as affectnet
 from shards.standins.oddities import raf_db as raf_db
+from shards.standins.oddities import table as table
 from shards.standins.oddities.switches import HARMLESS as HARMLESS
 from shards.standins.oddities.switches import STOPPING as STOPPING
 from shards.standins.oddities.switches import apply_oddities as apply_oddities

@@ -1,0 +1,255 @@
+"""What stands in the columns of a table: found by name, rescaled, and checked row by row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shards import foreign
+from shards.sample import EXPRESSIONS, SPLITS
+
+ROLES: dict[str, tuple[str, ...]] = {  # what a column may hold -> names it goes by
+    "path": ("path", "file_name", "filename", "file", "image", "image_path", "img"),
+    "valence": ("valence", "v"),
+    "arousal": ("arousal", "a"),
+    "expression": ("expression", "label", "emotion", "class"),
+    "split": ("split", "set", "partition"),
+    "fold": ("fold",),
+    "subject": ("subject", "person", "actor", "subject_id", "identity"),
+    "video": ("video", "video_id"),
+    "frame": ("frame", "frame_index"),
+    "time": ("time", "timestamp", "timestamp_s"),
+    "start": ("start",),
+    "end": ("end",),
+    **{side: (side,) for side in ("left", "top", "right", "bottom", "x", "y", "w", "h")},
+    "landmarks": ("landmarks", "facial_landmarks"),
+}
+SPLIT_NAMES = {
+    **{split: split for split in SPLITS},
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "testing": "test",
+    "unlabeled": "unlabelled",
+}
+CANONICAL = {
+    **{name: code for code, name in enumerate(EXPRESSIONS)},
+    "happiness": 1,
+    "joy": 1,
+    "sadness": 2,
+    "surprised": 3,
+    "fearful": 4,
+    "disgusted": 5,
+    "angry": 6,
+    "contemptuous": 7,
+    "neutrality": 0,
+    "afraid": 4,
+    "suprise": 3,
+}
+_NULLS = ("", "na", "n/a", "nan", "null", "none")
+_PATH = re.compile(r"(?!\.)[^/\\\0]+(/(?!\.)[^/\\\0]+)*")
+_RANGE = re.compile(r"([+-]?[0-9.]+)\.\.([+-]?[0-9.]+)")
+
+
+class Row(NamedTuple):
+    """One row, checked; what no column holds is None."""
+
+    path: str
+    valence: float | None  # as in the table
+    arousal: float | None
+    expression: str | None
+    split: str | None
+    fold: int | None
+    subject: str | None
+    video: str | None
+    frame: int | None
+    seconds: tuple[float, float] | None  # of a moment (twice the same) or an interval
+    box: tuple[float, float, float, float] | None
+    landmarks: tuple[float, ...] | None
+
+
+def assign(names: Sequence[str], given: str, where: str) -> dict[str, str]:
+    """The column of each role: those in `given` ("valence:v,path:img"), the others by name.
+
+    Raises ValueError for an unknown role or column, where two columns may be meant, and without
+    any column of paths.
+    """
+    wanted: dict[str, str] = {}
+    for part in filter(None, given.split(",")):
+        role, _, name = part.strip().partition(":")
+        wanted[role] = name
+        if role not in ROLES or name not in names:
+            raise ValueError(
+                f"columns={given}: {role}:{name} is no role and column; roles are "
+                f"{', '.join(ROLES)}, and {where} has the columns {', '.join(names)}"
+            )
+    for role, words in ROLES.items():
+        found = [name for name in names if name.casefold() in words]
+        if role not in wanted and len(found) > 1:
+            raise ValueError(
+                f"{where}: columns {' and '.join(map(repr, found))} may both hold {role}; say "
+                f"which with --option columns={role}:{found[0]}"
+            )
+        if role not in wanted and found:
+            wanted[role] = found[0]
+    if "path" not in wanted:
+        raise ValueError(
+            f"{where} has the columns {', '.join(names)} and none of them is called path, "
+            "file_name or image; name it with --option columns=path:COLUMN"
+        )
+    return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The range that labels were published in, and the words that mean "not labelled"."""
+
+    low: float
+    high: float
+    nulls: frozenset[str]
+    numbers: frozenset[float | None]  # those of `nulls` that are numbers
+
+    @classmethod
+    def of(cls, range_: str, null: str) -> Scale:
+        """From `1..9` and `-2,-5,NA`; raises ValueError for others."""
+        match = _RANGE.fullmatch(range_)
+        try:
+            low, high = map(foreign.number, match.groups() if match else ("", ""))
+        except ValueError:
+            low = high = 0.0
+        if not low < high:
+            raise ValueError(f"range={range_}: write the ends of the published scale, as in 1..9")
+        nulls = frozenset(word.strip().casefold() for word in null.split(","))
+        numbers = frozenset(map(_number_or_none, nulls)) - {None}
+        return cls(low, high, nulls, numbers)
+
+    def value(self, text: str) -> float | None:
+        """A label in the table's own scale; ValueError for one outside."""
+        if self.is_null(text):
+            return None
+        value = foreign.number(text)
+        if not self.low <= value <= self.high:
+            raise ValueError(f"{value:g} is outside {self.low:g}..{self.high:g}")
+        return value
+
+    def is_null(self, text: str) -> bool:
+        """Whether the text means that there is no label: -2 does where -2.0 is named."""
+        word = text.strip().casefold()
+        if word in _NULLS or word in self.nulls:
+            return True
+        return _number_or_none(word) in self.numbers
+
+    def unit(self, value: float | None) -> float | None:
+        """The label in [-1, 1]."""
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        return None if value is None else (value - middle) / half
+
+
+def _number_or_none(word: str) -> float | None:
+    try:
+        return foreign.number(word)
+    except ValueError:
+        return None
+
+
+def parse(row: Mapping[str, str], roles: Mapping[str, str], scale: Scale) -> Row:
+    """A row by roles; raises ValueError with column and value where one is wrong."""
+
+    def text(role: str) -> str | None:
+        found = row.get(roles.get(role, ""), "")
+        return None if scale.is_null(found) else found
+
+    def number(role: str) -> float | None:
+        found = text(role)
+        return None if found is None else foreign.number(found)
+
+    def whole(role: str) -> int | None:
+        found = number(role)
+        if found is not None and (found < 0 or not found.is_integer()):
+            raise ValueError(f"{found:g} is no whole number from 0")
+        return None if found is None else int(found)
+
+    role = "path"
+    try:
+        path = (text("path") or "").removeprefix("./")
+        if not _PATH.fullmatch(path):
+            raise ValueError("it names no file below the table; write folders with '/'")
+        values = []
+        for role in ("valence", "arousal"):
+            values.append(scale.value(row.get(roles.get(role, ""), "")))
+        role = "split"
+        split = text("split")
+        if split is not None and split.casefold() not in SPLIT_NAMES:
+            raise ValueError(f"a split is one of {', '.join(SPLIT_NAMES)}")
+        role = "box"
+        box = _box([number(side) for side in ("left", "top", "right", "bottom")], corners=True)
+        box = box or _box([number(side) for side in ("x", "y", "w", "h")], corners=False)
+        role = "landmarks"
+        landmarks = _landmarks(text("landmarks"))
+        role = "time"
+        moment, start, end = number("time"), number("start"), number("end")
+        role = "fold"
+        fold = whole("fold")
+        role = "frame"
+        frame = whole("frame")
+    except ValueError as error:
+        shown = row.get(roles.get(role, ""), "")
+        raise ValueError(f"{role} {shown[:60]!r}: {error}") from None
+    valence, arousal = (None, None) if None in values else values  # one sentinel is both
+    interval = (moment, moment) if start is None or end is None else (start, end)
+    return Row(
+        path=path,
+        valence=valence,
+        arousal=arousal,
+        expression=text("expression"),
+        split=SPLIT_NAMES[split.casefold()] if split else None,
+        fold=fold,
+        subject=text("subject"),
+        video=text("video"),
+        frame=frame,
+        seconds=None if interval[0] is None or interval[1] is None else (interval[0], interval[1]),
+        box=box,
+        landmarks=landmarks,
+    )
+
+
+def _box(sides: list[float | None], *, corners: bool) -> tuple[float, float, float, float] | None:
+    if None in sides:
+        return None
+    left, top, right, bottom = (side or 0.0 for side in sides)
+    box = (left, top, right, bottom) if corners else (left, top, left + right, top + bottom)
+    if not (box[0] < box[2] and box[1] < box[3]):
+        raise ValueError(f"the box {box} is empty")
+    return box
+
+
+def _landmarks(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    found = foreign.numbers(re.sub(r"[,;\s]+", ";", text.strip("[]() \t")), ";")
+    if len(found) != 136:
+        raise ValueError(f"it has {len(found)} numbers, not 136 (68 points x, y)")
+    return found
+
+
+class Vocabulary:
+    """Codes of the classes: as numbered, in the order of `names`, or by the alphabet."""
+
+    def __init__(self, words: Sequence[str], names: str) -> None:
+        self.names = [name.strip() for name in names.split(",") if name.strip()]
+        self.numbered = all(re.fullmatch("[0-9]{1,4}", word) for word in words)
+        order = self.names or ([] if self.numbered else sorted(words))
+        self.codes = {name.casefold(): code for code, name in enumerate(order)}
+        known = {str(code) for code in range(len(order))} if self.numbered else set(self.codes)
+        unknown = [word for word in words if self.names and word.casefold() not in known]
+        if unknown:
+            raise ValueError(f"classes={names} does not name {', '.join(sorted(unknown)[:5])}")
+
+    def of(self, word: str) -> tuple[int, int | None]:
+        """The table's own code, and AffectNet's where the name is one of its expressions."""
+        code = int(word) if self.numbered else self.codes[word.casefold()]
+        name = self.names[code] if self.numbered and self.names else word
+        return code, CANONICAL.get(name.casefold())

@@ -1,0 +1,413 @@
+"""Any images or films with a table of labels, or images in a folder for each class.
+
+FOLDER/labels.csv        path,valence,arousal,...     also .tsv .jsonl .parquet .arrow .feather
+FOLDER/[train/]metadata.csv (or .jsonl)               file_name,...   as Hugging Face has it
+FOLDER/[train/]happy/1.jpg                            one folder a class
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from shards import foreign
+from shards.datasets.annotations import key_part
+from shards.datasets.folds import fold_by_hash, split_of_fold
+from shards.datasets.preflight import check_each, require_folder, strictness
+from shards.datasets.table.columns import SPLIT_NAMES, Row, Scale, Vocabulary, assign, parse
+from shards.datasets.table.rows import FORMATS, Rows, columns_of, rows_of
+from shards.datasets.video import VideoFacts, video_facts
+from shards.findings import Findings
+from shards.sample import VIDEO_SUFFIXES, Sample
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+_CLASSES = 1000  # more different words are no classes
+_KEY = 80  # characters; a longer name is cut and told apart by a hash
+_SHOWN = 5  # rows
+_TABLES = ("metadata", "labels", "annotations")  # a table that need not be named
+
+Split = Literal["given", "subject", "video", "image"]
+
+
+class _Source(NamedTuple):
+    """Rows that share their columns, and where their paths begin."""
+
+    path: Path  # of the table, or of the folder of classes
+    columns: list[str]
+    rows: Callable[[], Rows]
+    split: str | None  # of the folder it lies in
+
+
+class _Table(NamedTuple):
+    """A source whose columns are understood."""
+
+    source: _Source
+    roles: dict[str, str]
+    scale: Scale
+    images: Path
+
+    def parsed(self) -> Iterator[tuple[int, Row | ValueError]]:
+        for number, row in self.source.rows():
+            try:
+                yield number, parse(row, self.roles, self.scale)
+            except ValueError as error:
+                yield number, error
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one pass over the rows found."""
+
+    rows: int = 0
+    missing: int = 0
+    problems: list[str] = field(default_factory=list)
+    lows: list[float] = field(default_factory=lambda: [math.inf, math.inf])
+    highs: list[float] = field(default_factory=lambda: [-math.inf, -math.inf])
+    words: Counter[str] = field(default_factory=Counter)
+    splits: dict[str, set[str]] = field(default_factory=dict)  # of each subject or film
+    shown: list[str] = field(default_factory=list)
+    seen: set[tuple] = field(default_factory=set)
+
+    def problem(self, sentence: str) -> None:
+        if len(self.problems) <= 20:
+            self.problems.append(sentence)
+
+
+def read(
+    root: Path,
+    findings: Findings,
+    *,
+    allow_count: bool = False,
+    labels: str = "",
+    columns: str = "",
+    range: str = "-1..1",
+    null: str | int = "",
+    classes: str = "",
+    split: Split | None = None,
+    split_seed: int = 0,
+) -> Iterator[Sample]:
+    """Every row of the tables, in their order; a row of a film is one frame, or an interval.
+
+    `labels` names the table (below `root`); without it metadata.*, labels.* and annotations.* are
+    looked for, then folders named after classes. `columns` names columns that are not found by
+    name ("valence:v,path:img"); `range` is the published scale, `null` lists what means "not
+    labelled", `classes` names the classes in the order of their codes. `split` is "given" by a
+    column or folder, or dealt by "subject", "video" or "image" with a hash that `split_seed`
+    changes: a fifth is for validation. Nothing is yielded after a failed check.
+
+    Raises FileNotFoundError where `root` is no folder, ValueError naming option, file and row.
+    """
+    require_folder(root, "the images and their table")
+    scale = Scale.of(range, str(null))
+    tables = [_understood(root, source, columns, scale) for source in _sources(root, labels)]
+    tally = _Tally()
+    for table in tables:
+        _count(root, table, tally)
+    try:
+        vocabulary = Vocabulary(sorted(tally.words), classes)
+    except ValueError as error:
+        findings.check("classes", False, str(error))
+        return
+    by = split or _way_to_split(tables)
+    _judge(root, tables, tally, vocabulary, by, findings, allow_count=allow_count)
+    if findings.failed:
+        return
+    keys: Counter[str] = Counter()
+    for table in tables:
+        for number, row in table.parsed():
+            if isinstance(row, ValueError):
+                continue  # passed over with --allow-count
+            for sample in _samples(root, table, row, vocabulary, findings):
+                group = _group(row, by)
+                fold = row.fold if by == "given" else fold_by_hash(_salted(group, split_seed))
+                chosen = (row.split or table.source.split) if by == "given" else None
+                yield _placed(sample, keys, fold, chosen, f"{table.source.path}: row {number}")
+
+
+# ---------------------------------------------------------------- which tables
+
+
+def _sources(root: Path, labels: str) -> list[_Source]:
+    """The named table, or what lies in `root` and in the folders of its splits."""
+    if labels:
+        path = root / labels
+        if path.suffix.lower() not in FORMATS:
+            raise ValueError(f"labels={labels}: a table ends in {', '.join(FORMATS)}")
+        if not path.exists():
+            raise ValueError(f"labels={labels}: there is no {path}; it is looked for below --raw")
+        return [_table_source(root, path, None)]
+    inner = ((path, SPLIT_NAMES.get(path.name.casefold())) for path in foreign.folders(root))
+    places = [(root, None), *((path, split) for path, split in inner if split)]
+    found = [
+        _table_source(root, folder / name, split)
+        for folder, split in places
+        for name in foreign.names(folder)
+        if (folder / name).suffix.lower() in FORMATS
+        and (folder / name).stem.casefold() in (*_TABLES, *([] if split else SPLIT_NAMES))
+    ]
+    found = found or [
+        _class_source(root, folder, split) for folder, split in places if _class_folders(folder)
+    ]
+    if not found:
+        raise ValueError(
+            f"{root} holds no metadata.csv, labels.csv or the like and no folders of images by "
+            "class; name the table with --option labels=FILE"
+        )
+    return found
+
+
+def _table_source(root: Path, path: Path, split: str | None) -> _Source:
+    own = SPLIT_NAMES.get(path.stem.casefold())  # train.csv beside test.csv
+    return _Source(path, columns_of(root, path), lambda: rows_of(root, path), split or own)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    inner = (path for path in foreign.folders(folder) if path.name.casefold() not in SPLIT_NAMES)
+    return [path for path in inner if any(map(_is_picture, foreign.names(path)))]
+
+
+def _class_source(root: Path, folder: Path, split: str | None) -> _Source:
+    def rows() -> Rows:
+        number = 0
+        for path in _class_folders(folder):
+            for name in filter(_is_picture, foreign.names(path)):
+                number += 1
+                yield number, {"path": f"{path.name}/{name}", "expression": path.name}
+
+    return _Source(folder, ["path", "expression"], rows, split)
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURES)
+
+
+def _is_film(path: str) -> bool:
+    return path.lower().endswith(VIDEO_SUFFIXES)
+
+
+def _understood(root: Path, source: _Source, columns: str, scale: Scale) -> _Table:
+    roles = assign(source.columns, columns, str(source.path))
+    beside = source.path if source.path.is_dir() else source.path.parent
+    first = [row.get(roles["path"], "") for _, row in islice(source.rows(), 200)]
+    places = [beside, root, beside / "images", root / "images"]
+    hits = {place: sum((place / name).is_file() for name in first if name) for place in places}
+    return _Table(source, roles, scale, max(places, key=lambda place: hits[place]))
+
+
+# ---------------------------------------------------------------- one pass before
+
+
+def _count(root: Path, table: _Table, tally: _Tally) -> None:
+    last, films = "", set()
+    for number, row in table.parsed():
+        where = f"{table.source.path}: row {number}"
+        tally.rows += 1
+        if isinstance(row, ValueError):
+            tally.problem(f"{where}: {row}")
+            continue
+        if row.path != last and _is_film(row.path):
+            if row.path in films:
+                tally.problem(f"{where}: rows of {row.path} do not stand together; sort the table")
+            films.add(row.path)
+        if _is_film(row.path) and row.frame is None and row.seconds is None:
+            tally.problem(f"{where}: {row.path} is a film; say which frame, time, or start and end")
+        if row.path != last:
+            tally.missing += not os.path.isfile(table.images / row.path)  # noqa: PTH113  per row
+        last = row.path
+        face = (table.images, row.path, row.frame, row.seconds, row.box)
+        if face in tally.seen:
+            tally.problem(f"{where}: {row.path} is listed twice; keep one row")
+        tally.seen.add(face)
+        _note(table, row, tally)
+
+
+def _note(table: _Table, row: Row, tally: _Tally) -> None:
+    for axis, value in enumerate((row.valence, row.arousal)):
+        if value is not None:
+            tally.lows[axis] = min(tally.lows[axis], value)
+            tally.highs[axis] = max(tally.highs[axis], value)
+    if row.expression and len(tally.words) < _CLASSES:
+        tally.words[row.expression] += 1
+    split = row.split or table.source.split
+    for group in (row.subject, row.video or (row.path if _is_film(row.path) else None)):
+        if group and split:
+            tally.splits.setdefault(group, set()).add(split)
+    if len(tally.shown) < _SHOWN:
+        facts = {name: value for name, value in row._asdict().items() if value is not None}
+        tally.shown.append(str({**facts, **({"landmarks": "..."} if row.landmarks else {})}))
+
+
+def _way_to_split(tables: list[_Table]) -> Split:
+    """By what is there: the given split, else subjects, films or images are dealt."""
+    if all(table.source.split or "split" in table.roles for table in tables):
+        return "given"
+    for by in ("subject", "video"):
+        if all(by in table.roles for table in tables):
+            return by
+    return "image"
+
+
+def _judge(
+    root: Path,
+    tables: list[_Table],
+    tally: _Tally,
+    vocabulary: Vocabulary,
+    by: Split,
+    findings: Findings,
+    *,
+    allow_count: bool,
+) -> None:
+    level = strictness(allow_count)
+    for table in tables:
+        said = ", ".join(f"{role} from {name!r}" for role, name in table.roles.items())
+        findings.check("columns", True, f"{table.source.path}: {said}; images below {table.images}")
+    check_each(findings, "rows", tally.problems, f"{tally.rows:,} rows", level=level)
+    findings.check("there are rows", tally.rows > 0, f"{tally.rows:,} rows below {root}")
+    _judge_range(tables[0].scale, tally, findings)
+    words = ", ".join(f"{word} {_mapped(vocabulary, word)}" for word in sorted(tally.words))
+    if tally.words:
+        findings.check("classes", True, f"{len(tally.words)} classes: {words[:2000]}")
+    findings.check(
+        "images",
+        tally.missing == 0,
+        f"{tally.missing:,} images of {tally.rows:,} rows are missing below {tables[0].images}"
+        + ("; restore them, or pass --allow-count to leave them out" if tally.missing else ""),
+        level=level,
+    )
+    both = sorted(group for group, splits in tally.splits.items() if len(splits) > 1)
+    shared = [f"{group} is in {' and '.join(sorted(tally.splits[group]))}" for group in both]
+    advice = "; scores will be too high, pass --option split=subject or video"
+    check_each(
+        findings,
+        "no subject or film in two splits",
+        [sentence + advice for sentence in shared if by == "given"],
+        f"the split is {by}" if by == "given" else f"a fifth is val, dealt by {by}",
+        level="warn",
+    )
+    for row in tally.shown:
+        findings.check("example", True, row)
+
+
+def _judge_range(scale: Scale, tally: _Tally, findings: Findings) -> None:
+    if tally.highs[0] < tally.lows[0]:
+        return
+    found = " and ".join(
+        f"{axis} {low:g}..{high:g}"
+        for axis, low, high in zip(("valence", "arousal"), tally.lows, tally.highs, strict=True)
+    )
+    plausible = not (min(tally.lows) >= 0 and (scale.low, scale.high) == (-1, 1))
+    findings.check(
+        "range",
+        plausible,
+        f"{found} of {scale.low:g}..{scale.high:g} become [-1, 1]"
+        + ("" if plausible else "; nothing is negative, is the scale 0..1? then pass range=0..1"),
+        level="warn",
+    )
+
+
+def _mapped(vocabulary: Vocabulary, word: str) -> str:
+    code, canonical = vocabulary.of(word)
+    return f"({code}, no expression of ours)" if canonical is None else f"({code} -> {canonical})"
+
+
+# ---------------------------------------------------------------- samples
+
+
+def _salted(group: str, seed: int) -> str:
+    return f"{seed}/{group}" if seed else group
+
+
+def _group(row: Row, by: Split) -> str:
+    return {"subject": row.subject, "video": row.video}.get(by) or row.path
+
+
+def _samples(
+    root: Path, table: _Table, row: Row, vocabulary: Vocabulary, findings: Findings
+) -> Iterator[dict]:
+    """The fields of a row's images but for key and split."""
+    path = table.images / row.path
+    if not path.is_file():
+        findings.skip("image is missing", row.path)
+        return
+    code, canonical = vocabulary.of(row.expression) if row.expression else (None, None)
+    fields = {
+        "original_path": path.relative_to(root).as_posix(),
+        "dataset": "table",
+        "variant": "table",
+        "official_split": row.split or table.source.split,
+        "subject_id": row.subject,
+        "video_id": row.video,
+        "frame_name": path.name,
+        "frame_index": row.frame,
+        "bbox_xyxy": row.box,
+        "bbox_source": "table" if row.box else None,
+        "landmarks": row.landmarks,
+        "landmarks_source": "table" if row.landmarks else None,
+        "expression_raw": code,
+        "expression": canonical,
+        "valence": table.scale.unit(row.valence),
+        "arousal": table.scale.unit(row.arousal),
+        "valence_raw": row.valence,
+        "arousal_raw": row.arousal,
+    }
+    if not _is_film(row.path):
+        yield fields
+        return
+    facts = _facts(root, path)
+    for frame in _frames(row, facts):
+        if frame >= facts.frames:
+            findings.skip("frame beyond the end of its film", f"{row.path}, frame {frame}")
+            break
+        seconds = frame / facts.fps if facts.fps else None
+        yield fields | {
+            "video_id": row.video or path.stem,
+            "frame_index": frame,
+            "fps": facts.fps,
+            "timestamp_s": seconds,
+            "pixel_aspect": facts.pixel_aspect,
+        }
+
+
+@lru_cache(maxsize=1)
+def _facts(root: Path, path: Path) -> VideoFacts:
+    foreign.check(root, path, foreign.FILM)
+    return video_facts(path)
+
+
+def _frames(row: Row, facts: VideoFacts) -> range:
+    """The frames a row is about: one, or those whose time lies in [start, end)."""
+    if row.frame is not None or row.seconds is None:
+        return range(row.frame or 0, (row.frame or 0) + 1)
+    start, end = (moment * (facts.fps or 1.0) for moment in row.seconds)
+    if start == end:
+        return range(round(start), round(start) + 1)
+    return range(math.ceil(start), math.ceil(end))
+
+
+def _placed(
+    fields: dict, keys: Counter[str], fold: int | None, split: str | None, where: str
+) -> Sample:
+    """The sample, under a key that no other row has."""
+    name = key_part(fields["original_path"].rpartition(".")[0].replace("/", "_"))
+    if len(name) > _KEY:
+        digest = hashlib.sha256(fields["original_path"].encode()).hexdigest()[:12]
+        name = f"{name[-_KEY + 13 :]}_{digest}"
+    if "fps" in fields:  # a frame of a film
+        name = f"{name}_{fields['frame_index']:06d}"
+    keys[name] += 1
+    key = name if keys[name] == 1 else f"{name}_{keys[name]}"
+    try:
+        return Sample(
+            key=f"t_{key}", split=split or split_of_fold(fold if fold is not None else 1),
+            fold=fold, **fields,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None

@@ -1,0 +1,119 @@
+"""Columns by name or by wish, published scales, sentinels, boxes and vocabularies."""
+
+from __future__ import annotations
+
+import pytest
+
+from shards.datasets.table.columns import Scale, Vocabulary, assign, parse
+
+UNIT = Scale.of("-1..1", "")
+
+
+def test_columns_are_found_by_name_whatever_their_case() -> None:
+    assert assign(["Image", "V", "a", "Emotion", "other"], "", "t") == {
+        "path": "Image",
+        "valence": "V",
+        "arousal": "a",
+        "expression": "Emotion",
+    }
+
+
+def test_columns_may_be_named() -> None:
+    found = assign(["where", "pleasure", "label", "emotion"], "path:where,expression:emotion", "t")
+    assert found == {"path": "where", "expression": "emotion"}
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "sentence"),
+    [
+        (["where"], "", "t has the columns where and none of them is called path"),
+        (["path", "label", "emotion"], "", "may both hold expression; say which with --option"),
+        (["path"], "valence:v", "valence:v is no role and column; roles are path, valence"),
+        (["path"], "colour:path", "colour:path is no role"),
+    ],
+)
+def test_what_is_not_certain_is_asked(names: list[str], given: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        assign(names, given, "t")
+
+
+@pytest.mark.parametrize(
+    ("range_", "low", "middle", "high"),
+    [
+        ("-1..1", -1, 0, 1),
+        ("0..1", 0, 0.5, 1),
+        ("1..5", 1, 3, 5),
+        ("1..7", 1, 4, 7),
+        ("1..9", 1, 5, 9),
+        ("-10..10", -10, 0, 10),
+        ("-1000..1000", -1000, 0, 1000),
+    ],
+)
+def test_published_scales_become_the_unit_square(
+    range_: str, low: float, middle: float, high: float
+) -> None:
+    scale = Scale.of(range_, "")
+    assert [scale.unit(scale.value(str(x))) for x in (low, middle, high)] == [-1, 0, 1]
+    with pytest.raises(ValueError, match="is outside"):
+        scale.value(str(high + 0.001))
+
+
+@pytest.mark.parametrize("range_", ["", "1", "9..1", "1..1", "a..b", "1..9..2", "...", "1..inf"])
+def test_a_range_that_is_none_is_refused(range_: str) -> None:
+    with pytest.raises(ValueError, match=r"write the ends of the published scale, as in 1\.\.9"):
+        Scale.of(range_, "")
+
+
+def test_sentinels_are_null_before_the_range_is_looked_at() -> None:
+    scale = Scale.of("-1..1", "-2,-5,missing")
+    for text in ("-2", "-2.0", " -5 ", "Missing", "", "NA", "nan", "None", "null"):
+        assert scale.value(text) is None
+    with pytest.raises(ValueError, match="-3 is outside"):
+        scale.value("-3")
+
+
+def test_a_null_on_one_axis_is_null_on_both() -> None:
+    roles = {"path": "p", "valence": "v", "arousal": "a"}
+    row = parse({"p": "x.jpg", "v": "", "a": "0.5"}, roles, UNIT)
+    assert (row.valence, row.arousal) == (None, None)
+
+
+def test_boxes_come_by_corners_or_by_size() -> None:
+    by_corners = {side: side for side in ("path", "left", "top", "right", "bottom")}
+    by_size = {side: side for side in ("path", "x", "y", "w", "h")}
+    corners = {"path": "a", "left": "1", "top": "2", "right": "4", "bottom": "6"}
+    size = {"path": "a", "x": "1", "y": "2", "w": "3", "h": "4"}
+    assert parse(corners, by_corners, UNIT).box == parse(size, by_size, UNIT).box == (1, 2, 4, 6)
+    with pytest.raises(ValueError, match=r"the box .* is empty"):
+        parse({**size, "w": "-3"}, by_size, UNIT)
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "sentence"),
+    [
+        ("path", "", "it names no file below the table"),
+        ("path", "../x.jpg", "it names no file below"),
+        ("path", "/etc/passwd", "it names no file below"),
+        ("path", "a\\b.jpg", "write folders with '/'"),
+        ("valence", "1e308", "valence '1e308'"),
+        ("valence", "true", "valence 'true'"),
+        ("split", "somewhere", "a split is one of train, val"),
+        ("frame", "2.7", "frame '2.7': 2.7 is no whole number"),
+        ("frame", "-1", "is no whole number from 0"),
+        ("landmarks", "1;2;3", "it has 3 numbers, not 136"),
+    ],
+)
+def test_a_wrong_value_is_named(column: str, text: str, sentence: str) -> None:
+    row = {"path": "a.jpg", column: text}
+    with pytest.raises(ValueError, match=sentence):
+        parse(row, {name: name for name in row}, UNIT)
+
+
+def test_names_of_classes_become_ours_or_keep_their_own_code() -> None:
+    words = Vocabulary(["Joy", "angry", "bored"], "")
+    assert [words.of(word) for word in ("Joy", "angry", "bored")] == [(0, 1), (1, 6), (2, None)]
+    numbers = Vocabulary(["0", "2"], "happy, sad, bored")
+    assert [numbers.of(word) for word in ("0", "2")] == [(0, 1), (2, None)]
+    assert Vocabulary(["3"], "").of("3") == (3, None)  # nobody said what 3 is
+    with pytest.raises(ValueError, match="classes=happy does not name 1"):
+        Vocabulary(["0", "1"], "happy")
