@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db
+from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db, table
 from shards.findings import Findings
 from shards.sample import Sample
 from shards.standins import layouts
