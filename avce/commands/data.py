@@ -85,7 +85,10 @@ def shard(
     A killed run goes on where it was when the same command is typed again.
     """
     from shards import READERS, BuildOptions, build
+    from shards.datasets.elsewhere import imported, installed
 
+    others = {name: imported(reading.reader)} if reading.reader else installed()
+    READERS.update({name: read for name, read in others.items() if name not in READERS})
     reader = READERS[one_of(name, READERS, "data set")]
     options = BuildOptions(
         crop=cutting.value(),

@@ -236,6 +236,12 @@ class Reading:
     allow_count: Annotated[
         bool, typer.Option("--allow-count", help="Go on with a partial copy.")
     ] = False
+    reader: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION", help="Your own reader, for a NAME that we do not have."
+        ),
+    ] = None
 
     def values(self, reader: Callable[..., Any]) -> dict[str, Any]:
         """What the reader knows, as values: true, false, whole numbers, else text."""
