@@ -33,7 +33,7 @@ _FILM = re.compile(
     rb".{4}(?:ftyp|moov|mdat|wide|free|skip|pnot)"  # MP4, MOV, 3GP
     rb"|RIFF.{4}AVI |\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11|FLV\x01|OggS|\.RMF"
     rb"|\0\0\x01[\xba\xb3]|\0\0\0\x01[\x06\x09\x40\x46\x67]|\x06\x0e\x2b\x34\x02\x05\x01\x01"
-    rb"|(?:.{4})?G(?=.{187}(?:.{4})?G.{187}(?:.{4})?G)"  # MPEG-TS, with or without clocks between
+    rb"|.{0,191}?(?:(?:G.{187}){4}G|(?:G.{191}){4}G)"  # MPEG-TS, cut anywhere, or with clocks
     rb"|YUV4MPEG2 |DKIF|nut/multimedia|\x1f\x07\0",
     re.S,
 )

@@ -101,6 +101,13 @@ def test_every_container_is_told_by_its_content(tmp_path, name, codec):
     assert frame_count(path)[0] == 20
 
 
+def test_a_transport_stream_may_begin_anywhere(tmp_path):
+    path = film(tmp_path / "v.mts", n=40, options={"g": "5"})
+    path.write_bytes(path.read_bytes()[777:])
+    _, numbers, _, _ = read(path)
+    assert len(numbers) >= 30
+
+
 TURNS = {
     (0, False): ["red", "green", "blue", "white"],
     (90, False): ["green", "white", "red", "blue"],
