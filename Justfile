@@ -51,6 +51,10 @@ docs: setup
 bench name *args: setup
     {{bin}}/python benchmarks/{{name}}.py {{args}}
 
+# Run on a GPU all that must hold there, with a table at the end; without one: just gpu --device cpu --quick.
+gpu *args: setup
+    {{bin}}/python benchmarks/gpu.py {{args}}
+
 # Rewrite constraints.txt from the newest versions that pyproject.toml admits.
 lock:
     #!/usr/bin/env bash

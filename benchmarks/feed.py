@@ -33,7 +33,7 @@ CORES = len(os.sched_getaffinity(0))
 JITTER = 0.2
 
 
-# the data: one set of JPEGs as tars with an index, as loose files, and as 1 and 100 tars
+# the data: one set of JPEGs as tars with an index, as loose files, and as 1 and 500 tars
 
 
 def draw(root: Path, n: int) -> None:
@@ -79,17 +79,20 @@ def pack(root: Path, name: str, samples_per_shard: int) -> None:
 # the ways: each yields one count of images per batch
 
 
-def ours(root: Path, folder: str = "tars", **jitter: float) -> Iterator[int]:
+def ours(root: Path, folder: str = "tars", cache: str = "none", **jitter: float) -> Iterator[int]:
     from pipelines import Augment, batches
     from shards import LabelIndex
 
     selection = LabelIndex.open(root / folder).where(split="train")
-    loader = batches(selection, BATCH, augment=Augment(**jitter))
+    loader = batches(selection, BATCH, augment=Augment(**jitter), cache=cache)
+    if cache != "none":
+        for _ in loader:  # the first epoch decodes
+            pass
     while True:
         yield from (len(batch.image) for batch in loader)
 
 
-def dali(root: Path, jitter: bool = True) -> Iterator[int]:
+def dali(root: Path, jitter: bool = True, device: int | None = None) -> Iterator[int]:
     """DALI's own reader in tar order with its own random numbers, the same graph behind it."""
     import nvidia.dali.fn as fn
     import nvidia.dali.types as types
@@ -98,7 +101,7 @@ def dali(root: Path, jitter: bool = True) -> Iterator[int]:
     from pipelines.pixels import MEAN, STD
 
     tars = sorted(str(path) for path in (root / "tars").glob("*.tar"))
-    pipeline = Pipeline(BATCH, num_threads=CORES, device_id=None, prefetch_queue_depth=2)
+    pipeline = Pipeline(BATCH, num_threads=CORES, device_id=device, prefetch_queue_depth=2)
     with pipeline:
         image, row = fn.readers.webdataset(
             paths=tars,
@@ -115,6 +118,7 @@ def dali(root: Path, jitter: bool = True) -> Iterator[int]:
         gain = contrast * fn.random.uniform(range=(low, high))
         picture = fn.decoders.image_crop(
             image,
+            device="cpu" if device is None else "mixed",
             crop=(224, 224),
             crop_pos_x=fn.random.uniform(range=(0.0, 1.0)),
             crop_pos_y=fn.random.uniform(range=(0.0, 1.0)),
@@ -275,7 +279,8 @@ WAYS: dict[str, Callable[[Path], Iterator[int]]] = {
     "loose files + PIL": lambda root: loose(root, False),
     "litdata": litdata,
     "ours, 1 tar": lambda root: ours(root, "one"),
-    "ours, 100 tars": lambda root: ours(root, "hundred"),
+    "ours, 500 tars": lambda root: ours(root, "many"),
+    "ours, pictures kept in memory": lambda root: ours(root, cache="memory"),
 }
 LIBRARY = {"litdata": "litdata"}  # ways that need more than we install
 SLOW = ("webdataset", "loose", "litdata")
@@ -285,7 +290,7 @@ def measure(name: str, root: Path, images: int) -> dict[str, float]:
     """One way in this process: rate after the first batch, CPU per image, first batch, memory."""
     import torch
 
-    import pipelines  # noqa: F401  (its imports are not part of the first batch)
+    import pipelines.loader  # noqa: F401  (its imports are not part of the first batch)
 
     torch.set_num_threads(1 if name.startswith(SLOW) else CORES)
     asked = time.perf_counter()
@@ -387,14 +392,15 @@ def _apart(kind: str, name: str, root: Path, count: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def available() -> list[str]:
-    """The ways whose libraries are here; why the others are left out goes to stderr."""
+def available(only: list[str] | None) -> list[str]:
+    """The ways asked for whose libraries are here; why others are left out goes to stderr."""
     from importlib.util import find_spec
 
     missing = {name for name, library in LIBRARY.items() if not find_spec(library)}
     for name in missing:
         print(f"{name}: left out, `pip install {LIBRARY[name]}` adds it", file=sys.stderr)
-    return [name for name in WAYS if name not in missing]
+    wanted = {*only, OURS} if only else {*WAYS}
+    return [name for name in WAYS if name in wanted - missing]
 
 
 def table(ways: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -414,6 +420,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="600 images, one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--only", nargs="+", choices=WAYS, help="these ways, and ours")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     parser.add_argument("--apart", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -426,14 +433,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         draw(root, images)
-        for name, shards in (("tars", 6), ("one", 1), ("hundred", 100)):
+        for name, shards in (("tars", 6), ("one", 1), ("many", 500)):
             pack(root, name, -(-images // shards))
         sizes = [path.stat().st_size for path in (root / "loose").iterdir()]
         results = {
             "cores": CORES,
             "images": images,
             "mean_kb": statistics.mean(sizes) / 1000,
-            "ways": in_turns(root, available(), rounds, images),
+            "ways": in_turns(root, available(options.only), rounds, images),
             "training": _apart("training", "", root, 5 if options.quick else 30),
             "order_of_10_million": ten_million(),
         }
