@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from shards.sample import Sample
 
@@ -29,9 +29,9 @@ def imported(place: str) -> Reader:
         reader: Any = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"reader {place!r}: {error}; install it or run where it lies") from None
-    if not callable(reader):
-        raise ValueError(f"reader {place!r} is no function read(root, findings) of samples")
-    return reader
+    if callable(reader):
+        return cast(Reader, reader)
+    raise ValueError(f"reader {place!r} is no function read(root, findings) of samples")
 
 
 def installed() -> dict[str, Reader]:
