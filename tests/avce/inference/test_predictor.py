@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
-import json
-import signal
-import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,14 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from avce import RECIPES, build_method
+from avce import build_method
 from avce.config import with_settings
-from avce.inference.overlay import Overlay
 from avce.inference.predictor import Predictor
-from avce.inference.sinks import ArrowSink, CsvSink, FilmSink, sink_for
+from avce.inference.sinks import CsvSink, FilmSink, sink_for
 from avce.inference.sources import encoded_frames, frames_of
-from avce.inference.stream import ahead, predict_stream, predict_to
-from avce.inference.video import Film, Frame, Skipped
+from avce.inference.stream import predict_stream, predict_to
+from avce.inference.video import Frame, Skipped
 from avce.scores.evaluate import predict_batches
 from avce.training.checkpoint import as_safetensors
 from pipelines import batches
@@ -32,54 +27,7 @@ from pipelines.pixels import central
 from shards import Crop, LabelIndex, Sample, write_shards
 from shards import crop as shards_crop
 from shards.image import Unreadable
-
-SIZE = 64
-CONFIG = with_settings(RECIPES["demo"], [f"image_size={SIZE}"])
-
-
-def picture(number: int = 0, height: int = 96, width: int = 96) -> np.ndarray:
-    rng = np.random.default_rng(number)
-    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-    return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
-
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def film(path: Path, n: int = 12, size: tuple[int, int] = (96, 128)) -> Path:
-    made = Film(path, Fraction(10))
-    for number in range(n):
-        made.add(picture(number, *size))
-    made.close()
-    return path
-
-
-def in_the_middle(found: np.ndarray) -> np.ndarray:
-    """A finder of one face, drifting by its brightness."""
-    x = float(found.mean()) / 50
-    return np.array([[20 + x, 20, 70 + x, 80, 0.99]], np.float32)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    """A run folder with random weights and the crop of its shards."""
-    folder = tmp_path_factory.mktemp("run")
-    torch.manual_seed(0)
-    weights = build_method(CONFIG).state_dict()
-    shards = {"crop": {"margin": 0.1, "size": 80}}
-    facts = {"config": CONFIG.to_dict(), "shards": shards, "scores": None}
-    (folder / "run.json").write_text(json.dumps(facts))
-    (folder / "best.safetensors").write_bytes(as_safetensors(weights))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def predictor(run) -> Predictor:
-    return Predictor.load(run, device="cpu")
-
+from tests.avce.inference.drawn import CONFIG, SIZE, film, in_the_middle, picture, png
 
 # -------------------------------------------------------------------------- the preprocessing
 
@@ -126,16 +74,6 @@ def test_faces_are_cut_as_shards_cut_them(predictor):
                 taken.prepare(source, box)
             continue
         np.testing.assert_array_equal(taken.prepare(source, box), central(trained, SIZE))
-
-
-def test_a_box_without_a_face_costs_that_box_only(predictor):
-    boxes = np.float32([[500, 500, 600, 600, 1], [10, 10, 60, 60, 1]])
-    skipped = Skipped()
-    ((_, faces),) = predict_stream(
-        predictor, [Frame(picture(), "a.png")], find=lambda _: boxes, skipped=skipped
-    )
-    assert len(faces) == 1 and faces[0].box == (10, 10, 60, 60)
-    assert skipped.lines() == ["face outside the image: 1, such as a.png"]
 
 
 def test_the_crop_comes_from_the_run(predictor):
@@ -227,66 +165,6 @@ def test_a_photo_is_turned_upright():
     assert frame.picture.shape == (60, 40, 3)
 
 
-# -------------------------------------------------------------------------- videos
-
-
-def test_a_video_frame_by_frame(predictor, tmp_path):
-    path, skipped = film(tmp_path / "v.mp4"), Skipped()
-    frames = frames_of([path], skipped)
-    found = list(predict_stream(predictor, frames, skipped=skipped, batch_size=5))
-    assert [frame.number for frame, _ in found] == list(range(12))
-    assert found[3][0].time == pytest.approx(0.3)
-    assert all(len(faces) == 1 and faces[0].track == 0 for _, faces in found)
-    assert not skipped.counts
-
-
-def test_a_video_cut_off_gives_what_it_has(predictor, tmp_path):
-    whole = film(tmp_path / "v.avi", 60)
-    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
-    skipped = Skipped()
-    found = list(predict_stream(predictor, frames_of([whole], skipped), skipped=skipped))
-    assert 10 < len(found) < 60
-    assert list(skipped.counts) == ["video cut off or damaged"]
-    assert "after" in skipped.lines()[0]
-
-
-def test_faces_keep_their_track(predictor, tmp_path):
-    found = predict_stream(
-        predictor, frames_of([film(tmp_path / "v.mp4")], Skipped()), find=in_the_middle
-    )
-    assert [[face.track for face in faces] for _, faces in found] == [[0]] * 12
-
-
-def test_frames_without_and_with_many_faces(predictor):
-    boxes = iter(
-        [np.zeros((0, 5), np.float32), np.float32([[0, 0, 50, 50, 1], [40, 40, 90, 90, 1]])]
-    )
-    frames = [Frame(picture(n), "film", n) for n in range(2)]
-    skipped = Skipped()
-    found = list(predict_stream(predictor, frames, find=lambda _: next(boxes), skipped=skipped))
-    assert [len(faces) for _, faces in found] == [0, 2]
-    assert skipped.lines() == ["no face found: 1, such as film frame 0"]
-    expected = predictor.prepare(picture(1), (40.0, 40.0, 90.0, 90.0))
-    np.testing.assert_allclose(found[1][1][1].preds, predictor.encode(expected[None])[0], atol=1e-6)
-
-
-def test_reading_ahead_stops_with_its_reader_and_passes_errors():
-    made = []
-
-    def numbers():
-        for n in range(100):
-            made.append(n)
-            yield n
-        raise OSError("gone")
-
-    stream = ahead(numbers())
-    assert next(stream) == 0
-    stream.close()
-    assert len(made) < 10
-    with pytest.raises(OSError, match="gone"):
-        list(ahead(numbers()))
-
-
 # -------------------------------------------------------------------------- results
 
 
@@ -333,43 +211,9 @@ def test_a_still_image_makes_no_video(predictor, tmp_path):
         predict_to(FilmSink(tmp_path / "o.mp4", CONFIG), predictor, [Frame(picture(), "a.png")])
 
 
-def test_what_was_predicted_before_a_failure_is_kept(predictor, tmp_path):
-    def frames():
-        for n in range(130):
-            yield Frame(picture(n), "film", n)
-        raise OSError("the camera was pulled out")
-
-    with pytest.raises(OSError, match="pulled out"):
-        predict_to(ArrowSink(path := tmp_path / "o.arrow", CONFIG), predictor, frames())
-    with pa.memory_map(str(path)) as source:
-        assert pa.ipc.open_file(source).read_all().num_rows == 128  # two batches of 64
-
-
-def test_nothing_found_is_an_error_that_says_why(predictor, tmp_path):
-    empty = np.zeros((0, 5), np.float32)
-    with pytest.raises(ValueError, match="no face found: 1, such as a"):
-        predict_to(
-            CsvSink(tmp_path / "o.csv", CONFIG),
-            predictor,
-            [Frame(picture(), "a.png")],
-            find=lambda _: empty,
-        )
-
-
 def test_an_unknown_ending_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"none of \.csv, \.arrow and \.mp4"):
         sink_for(tmp_path / "o.xlsx", CONFIG)
-
-
-def test_the_overlay_marks_face_and_feeling():
-    dark = np.zeros((240, 320, 3), np.uint8)
-    overlay = Overlay()
-    for valence in (-0.5, 0.5):
-        marks = [((40.0, 60.0, 140.0, 180.0), 0, np.float32([valence, 0.2]))]
-        drawn = overlay.drawn(dark, marks)
-    assert drawn.shape == dark.shape and not dark.any()
-    assert drawn[60, 90].any() and drawn[200, 280].any()  # the box, the circle
-    assert len(overlay.tails[0]) == 2
 
 
 def test_frames_of_shards(predictor, tmp_path):
@@ -382,25 +226,3 @@ def test_frames_of_shards(predictor, tmp_path):
     named = ((index.table["sample_key"][row].as_py(), index.read(row)) for row in range(len(index)))
     ((frame, faces),) = predict_stream(predictor, encoded_frames(named, Skipped()))
     assert frame.source == "k" and len(faces) == 1
-
-
-def test_ctrl_c_ends_a_film_and_keeps_what_was_predicted(predictor, tmp_path):
-    """A real interrupt in the midst of an endless source, as of a camera."""
-    seen = threading.Event()
-
-    def camera():
-        for number in itertools.count():
-            if number == 20:
-                seen.set()
-            yield Frame(np.full((64, 64, 3), number % 250, np.uint8), "camera", number, None, None)
-
-    def press():
-        seen.wait()
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    threading.Thread(target=press, daemon=True).start()
-    path = tmp_path / "said.csv"
-    done = predict_to(sink_for(path, predictor.config), predictor, camera(), batch_size=4)
-    assert done.interrupted
-    assert len(path.read_text().splitlines()) == 1 + done.faces
-    assert "interrupted" in str(done)
