@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -142,3 +144,61 @@ def test_a_lazy_or_relative_import_is_seen():
         "pipelines.order.plan",
         "nvidia.dali",
     }
+
+
+LONG = {"avce/training/trainer.py"}  # loop, saver and teller are about to part
+WIDE = {  # folders of more than 12 files
+    "avce/layers": "a flat room of formulas and their engines",
+    "shards": "its top is the door: record, index, one place each for pixels, cuts and films",
+}
+OPEN_DOORS = {  # keyword-only, and called by people with two or three of them
+    ("pipelines/loader.py", "batches"),
+    ("shards/datasets/table/reader.py", "read"),  # its parameters are the reader's --option names
+}
+TESTED_ELSEWHERE = {  # a file, or a folder, without a test file of its own -> where and why
+    "avce/commands/": "typed as people type them: test_commands.py",
+    "avce/durable.py": "killed and refused where it writes: tests/avce/training",
+    "avce/inference/": "no part has a meaning alone: test_predictor.py, test_sinks.py",
+    "avce/method/base.py": "abstract: test_build.py trains each of its kinds",
+    "avce/method/encoders.py": "test_models.py and test_pretrained.py",
+    "avce/recipes.py": "test_config.py and commands/test_recipes.py",
+    "avce/report/cards.py": "read on the page: test_page.py",
+    "avce/training/": "stopped, killed and resumed as a whole: test_trainer.py, test_resume.py",
+    "cli.py": "commands/test_commands.py",
+    "shards/building/": "killed and resumed as a whole: test_build.py",
+    "shards/datasets/": "parts of one reader: its test, and test_mutations.py",
+    "shards/findings.py": "each reader's test counts what it skipped",
+    "shards/health.py": "commands/test_health.py",
+    "shards/labels/": "damaged as a whole: test_integrity.py, test_opening.py",
+    "shards/sample.py": "each reader's test meets its refusals",
+    "shards/standins/": "strokes of a face, oddities of a layout: test_face.py, test_layouts.py",
+}
+
+
+def functions(file: Path) -> list[ast.FunctionDef]:
+    nodes = ast.walk(ast.parse(file.read_text()))
+    return [node for node in nodes if isinstance(node, ast.FunctionDef)]
+
+
+def test_files_folders_and_functions_stay_small():
+    lines = {name(file): len(file.read_text().splitlines()) for file in SOURCES}
+    assert not {file for file, n in lines.items() if n > 450} - LONG
+    folders = Counter(file.parent.relative_to(ROOT).as_posix() for file in SOURCES)
+    assert not {folder for folder, n in folders.items() if n > 12} - WIDE.keys()
+    lengths = [(f.end_lineno or 0) - f.lineno + 1 for file in SOURCES for f in functions(file)]
+    assert median(lengths) <= 8
+
+
+def test_no_function_has_more_than_eight_parameters():
+    for file in SOURCES:
+        for one in functions(file):
+            words = [w.arg for w in one.args.posonlyargs + one.args.args + one.args.kwonlyargs]
+            many = len(words) - (words[:1] in (["self"], ["cls"])) > 8
+            assert not many or (name(file), one.name) in OPEN_DOORS, f"{name(file)}: {one.name}"
+
+
+def test_every_file_has_its_test_or_a_reason():
+    for file in SOURCES:
+        mirror = ROOT / "tests" / file.relative_to(ROOT).parent / f"test_{file.name}"
+        elsewhere = any(name(file).startswith(place) for place in TESTED_ELSEWHERE)
+        assert file.stem.startswith("__") or mirror.is_file() or elsewhere, f"{mirror} is missing"
