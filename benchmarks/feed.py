@@ -79,12 +79,14 @@ def pack(root: Path, name: str, samples_per_shard: int) -> None:
 # the ways: each yields one count of images per batch
 
 
-def ours(root: Path, folder: str = "tars", cache: str = "none", **jitter: float) -> Iterator[int]:
+def ours(
+    root: Path, folder: str = "tars", cache: str = "none", check: str = "markers", **jitter: float
+) -> Iterator[int]:
     from pipelines import Augment, batches
     from shards import LabelIndex
 
     selection = LabelIndex.open(root / folder).where(split="train")
-    loader = batches(selection, BATCH, augment=Augment(**jitter), cache=cache)
+    loader = batches(selection, BATCH, augment=Augment(**jitter), cache=cache, check=check)
     if cache != "none":
         for _ in loader:  # the first epoch decodes
             pass
@@ -280,6 +282,7 @@ WAYS: dict[str, Callable[[Path], Iterator[int]]] = {
     "litdata": litdata,
     "ours, 1 tar": lambda root: ours(root, "one"),
     "ours, 500 tars": lambda root: ours(root, "many"),
+    "ours, checksums looked at": lambda root: ours(root, check="crc"),
     "ours, pictures kept in memory": lambda root: ours(root, cache="memory"),
 }
 LIBRARY = {"litdata": "litdata"}  # ways that need more than we install

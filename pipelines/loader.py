@@ -55,6 +55,7 @@ def batches(
     drop_last: bool | None = None,
     threads: int | None = None,
     on_corrupt: str = "error",
+    check: str = "markers",
     cache: str = "none",
     channels_last: bool = False,
 ) -> Batches:
@@ -67,9 +68,10 @@ def batches(
     "expression", gives int64. `threads` decode; by default the cores of this process, shared
     between the ranks of this machine. An image that does not decode raises with
     `on_corrupt="error"`; with "skip" a neighbour's copy takes its place under the mask and
-    `Batches.corrupt` names it. `cache="memory"` keeps the decoded pictures, so that epochs after
-    the first decode nothing; "device" keeps them on `device`. The pixels are the same. With
-    `channels_last` they lie in that memory format, for a model that does.
+    `Batches.corrupt` names it. Before decoding each image is looked over by its markers; with
+    `check="crc"` by its checksum too, which sees any changed byte. `cache="memory"` keeps the
+    decoded pictures, so that epochs after the first decode nothing; "device" keeps them on
+    `device`. The pixels are the same. With `channels_last` they lie in that memory format.
 
     Raises ValueError where labels are null, the settings admit no equal batches or the cache does
     not fit, FileNotFoundError where a tar is missing.
@@ -88,7 +90,7 @@ def batches(
         world_size=world_size,
     )
     where = _device(device)
-    tars = Tars(selection)
+    tars = Tars(selection, check)
     graph = Graph(
         geometry(tars.sides[:, 0], tars.sides[:, 1], image_size),
         visits.rank_batch,

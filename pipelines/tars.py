@@ -16,7 +16,9 @@ import numpy as np
 from pipelines.markers import is_whole
 from shards import Selection
 from shards.index import BLOCK
+from shards.labels.schema import checksum
 
+CHECKS = ("markers", "crc")
 _ROW = 8  # bytes of KEY.row
 
 
@@ -27,7 +29,9 @@ class Tars:
     one is missing, ValueError where it has not the size its index recorded.
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, check: str = "markers") -> None:
+        if check not in CHECKS:
+            raise ValueError(f"check {check!r} does not exist; choose one of {', '.join(CHECKS)}")
         index = selection.index
         self.selection = selection
         self._tar = index.tar_of_row(selection.rows)
@@ -35,6 +39,7 @@ class Tars:
         self._size = selection.column("image_size")
         self.sides = np.stack([selection.column("width"), selection.column("height")], axis=1)
         self._row = selection.column("row")
+        self._crc = _checksums(selection) if check == "crc" else None
         self._open: OrderedDict[int, int] = OrderedDict()  # tar: descriptor, the last used last
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = 512 if soft == resource.RLIM_INFINITY else max(1, min(512, soft // 4))
@@ -48,7 +53,8 @@ class Tars:
     def read(self, positions: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
         """The encoded images at `positions`, uint8, and which of them (0..n-1) are broken.
 
-        Broken is what cannot be read to its end or lacks the markers of an image. Raises ValueError
+        Broken is what cannot be read to its end or lacks the markers of an image, with
+        `check="crc"` also what is not the very bytes that were stored. Raises ValueError
         where KEY.row behind a whole image is not the row the index promised, which without this
         would train on shifted labels.
         """
@@ -63,10 +69,8 @@ class Tars:
         ]
         broken = [
             i
-            for i, (image, sides) in enumerate(
-                zip(images, self.sides[positions].tolist(), strict=True)
-            )
-            if not (found[i] and is_whole(image.data, *sides))
+            for i, (image, position) in enumerate(zip(images, positions.tolist(), strict=True))
+            if not (found[i] and self._is_right(image, position))
         ]
         tails = (starts + lengths)[:, None] + np.arange(-_ROW, 0)
         self._check_rows(positions, content[tails].view("<i8")[:, 0], broken)
@@ -76,6 +80,11 @@ class Tars:
         """Where an image lies, for people: tar:offset:key."""
         key = self.selection.take([position]).column("sample_key")[0]
         return f"{self._path(int(self._tar[position]))}:{self._offset[position]}:{key}"
+
+    def _is_right(self, image: np.ndarray, position: int) -> bool:
+        if not is_whole(image.data, *self.sides[position].tolist()):
+            return False
+        return self._crc is None or checksum(image.tobytes()) == int(self._crc[position])
 
     def _fill(
         self, content: np.ndarray, positions: np.ndarray, starts: np.ndarray, lengths: np.ndarray
@@ -133,3 +142,13 @@ class Tars:
                 f"{expected[i]}; the tar is not the one the index was written for: "
                 "write the shards again"
             )
+
+
+def _checksums(selection: Selection) -> np.ndarray:
+    known = selection.arrow("crc")
+    if known.null_count:
+        raise ValueError(
+            f"{known.null_count:,} of {len(selection):,} images have no checksum in their index, "
+            "which an older version wrote; write the shards again, or go on with check=markers"
+        )
+    return known.to_numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_three_epochs_are_the_same_bit_for_bit(index, cache, size):
 
 
 def test_evaluation_and_its_padding_too(index):
-    options = {"augment": False, "shuffle": False, "drop_last": False}
+    options: dict[str, Any] = {"augment": False, "shuffle": False, "drop_last": False}
     plain, kept = stream(index.where(), **options), stream(index.where(), "memory", **options)
     for _ in range(2):
         assert same(list(plain), list(kept))

@@ -109,6 +109,14 @@ def test_a_tar_changed_before_it_is_opened_is_a_sentence(own_index):
         tars.read(np.arange(25, 30))
 
 
+def test_a_checksum_sees_a_byte_that_no_marker_shows(own_index):
+    damage(own_index, 17, bytes([own_index.read(17)[-40] ^ 1]), skip=len(own_index.read(17)) - 40)
+    assert Tars(own_index.where()).read(np.array([3, 17, 40]))[1] == []
+    assert Tars(own_index.where(), "crc").read(np.array([3, 17, 40]))[1] == [1]
+    with pytest.raises(ValueError, match="check 'sha' does not exist; choose one of markers, crc"):
+        Tars(own_index.where(), "sha")
+
+
 def test_building_costs_a_row_next_to_nothing(tmp_path: Path):
     """420,000 rows are to take under 0.2 s of CPU: half a microsecond each. Here 90 take 5 ms."""
     index = write(tmp_path / "shards")
