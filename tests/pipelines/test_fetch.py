@@ -15,6 +15,7 @@ from avce.commands.options import here
 from pipelines import batches, cached
 from pipelines.fetch import fetch
 from shards import LabelIndex
+from tests.shards.labels.test_opening import renamed, rewritten
 
 BUCKET = "memory://bucket/shards"
 
@@ -59,6 +60,49 @@ def test_a_changed_tar_is_refused_and_nothing_is_promised(bucket, tmp_path):
         fetch(BUCKET, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert "00000.tar" in names and not names & {"labels.arrow", "00001.tar", "00001.tar.part"}
+
+
+@pytest.mark.parametrize("name", ["/tmp/avce_outside/00000.tar", "../../00000.tar", "x.tar", ".."])
+def test_an_index_that_names_a_file_elsewhere_writes_nothing(index, bucket, tmp_path, name):
+    folder, out = tmp_path / "theirs", tmp_path / "deep/ours"
+    folder.mkdir()
+    name = name.replace("/tmp/avce_outside", str(tmp_path / "outside"))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/00000.tar").write_bytes(b"precious")
+    rewritten(index.folders[0], folder, metadata=renamed(name))
+    bucket.put(str(folder / "labels.arrow"), "/bucket/shards/labels.arrow")
+    bucket.pipe("/bucket/00000.tar", b"evil")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
+    with pytest.raises(ValueError, match=r"memory://bucket/shards: .* names a tar that is none"):
+        fetch(BUCKET, out)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")} == before
+    assert not list(out.iterdir())
+
+
+def test_an_address_out_of_its_bucket_is_refused(bucket, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="leads out of its bucket"):
+        cached("memory://bucket/../../../shards")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tar_that_is_not_there_is_named(bucket, tmp_path):
+    bucket.rm("/bucket/shards/00001.tar")
+    with pytest.raises(OSError, match=r"00001\.tar is missing though its index names it"):
+        fetch(BUCKET, tmp_path)
+    assert not (tmp_path / "labels.arrow").exists()
+
+
+def test_halves_of_a_copy_that_died_go_and_nothing_else(index, bucket, tmp_path):
+    for name in ("00001.tar.part", "00099.tar.part", "incoming.arrow", "mine.tar.part", "mine"):
+        (tmp_path / name).write_bytes(b"x")
+    fetch(BUCKET, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "labels.arrow",
+        "mine.tar.part",
+        "mine",
+        *(tar.name for tar in index.tars),
+    }
 
 
 def test_another_tar_under_a_known_name_is_replaced(index, bucket, tmp_path):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from shards import LabelIndex, write_shards
+from shards.durable import write_aside
 from shards.labels.opening import open_table
 from shards.labels.schema import LENGTHS, SCHEMA, metadata_of, with_metadata
 from tests.shards.building.test_tars import items
@@ -41,8 +42,10 @@ def rewritten(clean: Path, out: Path, column: str = "", change=None, metadata=No
     if metadata:
         metadata(facts)
     schema = with_metadata(SCHEMA, facts)
-    with pa.OSFile(str(out / "labels.arrow"), "wb") as file, pa.ipc.new_file(file, schema) as sink:
+    content = pa.BufferOutputStream()
+    with pa.ipc.new_file(content, schema) as sink:
         sink.write_table(pa.table(table.columns, schema=schema).combine_chunks())
+    write_aside(out / "labels.arrow", content.getvalue().to_pybytes())  # `clean` may be mapped
     return out
 
 
