@@ -47,6 +47,10 @@ format: setup
 docs: setup
     {{bin}}/python docs/api.py
 
+# Try to break what docs/reliability.md promises: --minutes N, --seed S, --only KIND, --case N.
+torture *args: setup
+    OMP_NUM_THREADS=1 {{bin}}/python -m tests.torture {{args}}
+
 # Run one benchmark: layers, step, feed, shard, report, predict, recipes or startup.
 bench name *args: setup
     {{bin}}/python benchmarks/{{name}}.py {{args}}

@@ -28,10 +28,15 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], pc.Expression]] = {
     ast.LtE: lambda column, value: column <= value,
     ast.Gt: lambda column, value: column > value,
     ast.GtE: lambda column, value: column >= value,
-    ast.In: lambda column, value: column.isin(value),
-    ast.NotIn: lambda column, value: ~column.isin(value),
+    ast.In: lambda column, value: _among(column, value),
+    ast.NotIn: lambda column, value: ~_among(column, value),
 }
 _TURNED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
+
+
+def _among(column: pc.Expression, values: Any) -> pc.Expression:
+    """`isin`, but unknown where the value is missing, so that its opposite is unknown too."""
+    return pc.if_else(column.is_valid(), column.isin(values), pa.scalar(None, pa.bool_()))
 
 
 def condition(text: str) -> pc.Expression:

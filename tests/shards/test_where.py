@@ -42,6 +42,8 @@ def columns(index: LabelIndex, *names: str) -> list[np.ndarray]:
         ("va_valid == True", lambda v, a, s: ~np.isnan(v)),
         ("video_id is None", lambda v, a, s: np.ones(len(v), bool)),
         ("video_id is not None", lambda v, a, s: np.zeros(len(v), bool)),
+        ("not fold in [1]", lambda v, a, s: np.zeros(len(v), bool)),  # missing in every row
+        ("fold not in [1]", lambda v, a, s: np.zeros(len(v), bool)),
         ("split in []", lambda v, a, s: np.zeros(len(v), bool)),
         ("split not in []", lambda v, a, s: np.ones(len(v), bool)),
         ("valence in []", lambda v, a, s: np.zeros(len(v), bool)),
