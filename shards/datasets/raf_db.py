@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from shards import foreign
 from shards.datasets.preflight import (
@@ -77,8 +77,8 @@ def read(
     findings: Findings,
     *,
     allow_count: bool = False,
-    subset: Literal["basic", "compound"] = "basic",
-    images: Literal["aligned", "original"] = "aligned",
+    subset: str = "basic",
+    images: str = "aligned",
     attributes: bool = False,
 ) -> Iterator[Sample]:
     """Every listed image, in the order of the list.

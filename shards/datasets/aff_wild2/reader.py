@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def read(
     findings: Findings,
     *,
     allow_count: bool = False,
-    images: Literal["cropped_aligned", "cropped"] = "cropped_aligned",
+    images: str = "cropped_aligned",
     unlabelled: bool = False,
 ) -> Iterator[Sample]:
     """Every image with a row of labels, in the order of person and frame; nulls stay null.
