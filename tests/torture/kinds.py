@@ -12,6 +12,12 @@ import timm  # noqa: F401
 import torch
 
 import avce.commands  # noqa: F401
+import pipelines  # noqa: F401
+import shards.building.build
+import shards.where  # noqa: F401
+from avce.inference import predictor, sinks, stream  # noqa: F401
+from avce.report import page  # noqa: F401
+from avce.scores import intervals, scoreboard  # noqa: F401
 from avce.training import trainer  # noqa: F401
 from tests.torture import damage, disks, foreign, grammar, kills, rows
 from tests.torture.world import Verdict, World

@@ -66,6 +66,27 @@ def done(raw: Path, tmp_path_factory) -> Path:
     return out
 
 
+def test_killed_between_index_and_report_the_report_is_whole(raw: Path, done: Path, tmp_path: Path):
+    kill = """
+import os, signal, sys
+def hear(event, args):
+    if event == "os.rename" and str(args[1]).endswith("report.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hear)
+"""
+    killed = in_a_process(raw, tmp_path, before=kill)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "labels.arrow").exists() and not (tmp_path / "report.json").exists()
+    build("affectnet", raw, tmp_path, SMALL)
+    assert contents(tmp_path) == contents(done)
+    reports = [json.loads((out / "report.json").read_text()) for out in (done, tmp_path)]
+    for report in reports:
+        for varies in ("out", "seconds", "reused"):
+            del report[varies]
+    assert reports[0] == reports[1]
+
+
 def test_everything_is_stored_or_reported(raw: Path, done: Path):
     index = LabelIndex.open(done)
     report = json.loads((done / "report.json").read_text())
