@@ -249,6 +249,9 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
         device=device(),
         order=config.order,
         on_corrupt=config.on_corrupt,
+        check=config.check,
+        cache=config.cache,
+        channels_last=config.channels_last,
     )
 
 

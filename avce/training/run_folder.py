@@ -38,6 +38,8 @@ CHANGEABLE = frozenset(
         "checkpoint_every_minutes",
         "keep_last",
         "log_with",
+        "check",
+        "cache",
     }
 )
 
