@@ -30,10 +30,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="just torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", metavar="KIND", help="repeatable")
+    parser.add_argument("--only", action="append", nargs="+", metavar="KIND", help="repeatable")
     parser.add_argument("--case", type=int, help="only this one of each kind")
     parser.add_argument("--cases", type=int, help="so many of each kind, however long they take")
     wanted = parser.parse_args()
+    wanted.only = [" ".join(words) for words in wanted.only or ()]  # just takes quotes away
     alone = _in_a_room_of_its_own()
     base = Path(tempfile.mkdtemp(prefix="avce-torture-"))
     try:
@@ -101,7 +102,7 @@ def _numbers(wanted: argparse.Namespace, seconds: float) -> Iterator[int]:
 
 
 def _tell(kind: str, seed: int, number: int, outcome: str, detail: str) -> None:
-    print(f"{outcome}: just torture --only '{kind}' --seed {seed} --case {number}")
+    print(f"{outcome}: just torture --only {kind} --seed {seed} --case {number}")
     print("    " + "\n    ".join(detail.strip().splitlines()[-25:]), flush=True)
 
 

@@ -124,6 +124,8 @@ def _digest(path: Path) -> str:
     if path.name in ("report.json", "run.json"):
         values = json.loads(content)
         content = json.dumps({k: v for k, v in values.items() if k not in _CLOCKS}).encode()
+    elif path.suffix == ".safetensors":
+        content = _unordered(content)
     elif path.name == "log.jsonl":
         records = map(json.loads, content.splitlines())
         kept = [{k: r.get(k) for k in ("step", "losses", "lr", "val")} for r in records]
@@ -131,6 +133,14 @@ def _digest(path: Path) -> str:
     elif path.parent.parent.name == "checkpoints" and path.suffix == ".json":
         return "kept"  # sums and lines of a log whose clocks differ
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _unordered(content: bytes) -> bytes:
+    """Tensors and facts; safetensors writes facts in any order, and their seal follows it."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header.get("__metadata__", {}).pop("sha256", None)
+    return json.dumps(header, sort_keys=True).encode() + content[start:]
 
 
 def differences(found: dict[str, str], wanted: dict[str, str]) -> str:
