@@ -149,11 +149,9 @@ def test_a_lazy_or_relative_import_is_seen():
 LONG = {"avce/training/trainer.py"}  # loop, saver and teller are about to part
 WIDE = {  # folders of more than 12 files
     "avce/layers": "a flat room of formulas and their engines",
-    "shards": "its top is the door: record, index, one place each for pixels, cuts and films",
 }
 OPEN_DOORS = {  # keyword-only, and called by people with two or three of them
     ("pipelines/loader.py", "batches"),
-    ("shards/datasets/table/reader.py", "read"),  # its parameters are the reader's --option names
 }
 TESTED_ELSEWHERE = {  # a file, or a folder, without a test file of its own -> where and why
     "avce/commands/": "typed as people type them: test_commands.py",

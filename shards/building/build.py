@@ -48,7 +48,7 @@ from shards.building.tars import (
 )
 from shards.building.videos import load_staged, stage_videos
 from shards.crop import Crop, store_found, store_image
-from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, raf_db, table
+from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, foreign, raf_db, table
 from shards.datasets.card import read_card
 from shards.datasets.preflight import require_folder
 from shards.findings import Findings
@@ -404,7 +404,7 @@ class _Loader:
     """The images of a shard, read and cropped one at a time."""
 
     def __init__(self, job: _Job) -> None:
-        self.job, self.root = job, str(job.root)  # joining paths costs as much as hashing them
+        self.job = job
         columns = ["original_path", "dataset", "variant", "pixel_aspect", "bbox_xyxy"]
         columns += ["staged_file", "staged_offset", "staged_size", "staged_facts"]
         if job.crop.mode not in ("box", "none"):
@@ -412,21 +412,22 @@ class _Loader:
         self.places = job.rows.select(columns).to_pylist()
 
     def __call__(self, i: int) -> Stored:
-        place, crop = self.places[i], self.job.crop
+        job, place, crop = self.job, self.places[i], self.job.crop
         if place["staged_file"] is not None:
-            return load_staged(self.job.store, place)
+            return load_staged(job.store, place)
         find = crop.must_find(place)
         affine = None if find else crop.affine_of(place)
         try:
-            with open(f"{self.root}/{place['original_path']}", "rb", buffering=0) as file:
-                content = file.readall()
+            content = foreign.content(job.root, job.root / place["original_path"])
         except FileNotFoundError:
             raise Unreadable("missing file") from None
+        except foreign.Refused as error:
+            raise Unreadable(error.reason) from None
         if find:
             kind = sniff(content)
             picture, quality = decode(content, kind, upright=True)  # no published place to keep
             return store_found(picture, place, crop, kind, quality)
-        return store_image(content, affine, crop.size, check=self.job.check)
+        return store_image(content, affine, crop.size, check=job.check)
 
 
 def check_leaks(fragments: Iterator[Fragment], findings: Findings) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.annotations import check_range
 from shards.datasets.folds import FOLDS, deal_groups, split_of_fold
 from shards.datasets.preflight import (

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.annotations import box_around, check_range, key_part, split_person
 from shards.datasets.folds import fold_by_hash, split_of_fold
 from shards.datasets.preflight import (

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.durable import write_aside
 
 CARD_NAME = "data_card.json"

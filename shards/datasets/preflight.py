@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.card import expected_counts
 from shards.findings import Findings
 from shards.image import probe

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.preflight import (
     check_counts,
     check_each,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.image import Unreadable
 from shards.sample import VIDEO_SUFFIXES
 

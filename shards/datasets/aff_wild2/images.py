@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.preflight import check_each
 from shards.findings import Findings
 

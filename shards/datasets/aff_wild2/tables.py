@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.annotations import check_range, split_person
 from shards.datasets.preflight import check_each
 from shards.findings import Findings

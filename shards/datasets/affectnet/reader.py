@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.affectnet import release_2017, release_2021
 from shards.datasets.preflight import require_folder
 from shards.findings import Findings

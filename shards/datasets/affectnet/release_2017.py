@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.annotations import ROUNDING, key_part
 from shards.datasets.preflight import check_counts, check_each, size_of, strictness
 from shards.findings import Findings

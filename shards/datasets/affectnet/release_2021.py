@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.annotations import ROUNDING
 from shards.datasets.preflight import check_counts, check_each, size_of, strictness
 from shards.findings import Findings

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.sample import EXPRESSIONS, SPLITS
 
 ROLES: dict[str, tuple[str, ...]] = {  # what a column may hold -> names it goes by

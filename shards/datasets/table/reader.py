@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from inspect import Signature, signature
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast, get_args
 
-from shards import foreign
+from shards.datasets import foreign
 from shards.datasets.annotations import key_part
 from shards.datasets.folds import fold_by_hash, split_of_fold
 from shards.datasets.preflight import check_each, require_folder, strictness
@@ -81,43 +82,51 @@ class _Tally:
             self.problems.append(sentence)
 
 
-def read(
-    root: Path,
-    findings: Findings,
-    *,
-    allow_count: bool = False,
-    labels: str = "",
-    columns: str = "",
-    range: str = "-1..1",
-    null: str | int = "",
-    classes: str = "",
-    split: Split | None = None,
-    split_seed: int = 0,
-) -> Iterator[Sample]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What `--option NAME=VALUE` says of a table; whole numbers come as such."""
+
+    allow_count: bool = False  # go on without the rows that cannot be used
+    labels: str | int = ""  # the table, below the root
+    columns: str | int = ""  # that are not found by name: "valence:v,path:img"
+    range: str | int = "-1..1"  # the published scale
+    null: str | int = ""  # what means "not labelled"
+    classes: str | int = ""  # their names in the order of their codes
+    split: str | int | None = None
+    split_seed: int | str = 0  # another one deals otherwise
+
+    def __post_init__(self) -> None:
+        if self.split is not None and self.split not in get_args(Split):
+            raise ValueError(f"split={self.split}: choose one of {', '.join(get_args(Split))}")
+        if not isinstance(self.split_seed, int):
+            raise ValueError(f"split_seed={self.split_seed}: write a whole number from 0")
+
+
+def read(root: Path, findings: Findings, **options: Any) -> Iterator[Sample]:
     """Every row of the tables, in their order; a row of a film is one frame, or an interval.
 
-    `labels` names the table (below `root`); without it metadata.*, labels.* and annotations.* are
-    looked for, then folders named after classes. `columns` names columns that are not found by
-    name ("valence:v,path:img"); `range` is the published scale, `null` lists what means "not
-    labelled", `classes` names the classes in the order of their codes. `split` is "given" by a
-    column or folder, or dealt by "subject", "video" or "image" with a hash that `split_seed`
-    changes: a fifth is for validation. Nothing is yielded after a failed check.
+    The options are the fields of `Options`. Without `labels`, metadata.*, labels.* and
+    annotations.* are looked for, then folders named after classes. `split` is "given" by a column
+    or folder, or dealt by "subject", "video" or "image" with a hash that `split_seed` changes: a
+    fifth is for validation. Nothing is yielded after a failed check.
 
     Raises FileNotFoundError where `root` is no folder, ValueError naming option, file and row.
     """
+    told = Options(**options)
     require_folder(root, "the images and their table")
-    scale = Scale.of(range, str(null))
-    tables = [_understood(root, source, columns, scale) for source in _sources(root, labels)]
+    scale = Scale.of(str(told.range), str(told.null))
+    sources = _sources(root, str(told.labels))
+    tables = [_understood(root, source, str(told.columns), scale) for source in sources]
     tally = _Tally()
     for table in tables:
         _count(root, table, tally)
     try:
-        vocabulary = Vocabulary(sorted(tally.words), classes)
+        vocabulary = Vocabulary(sorted(tally.words), str(told.classes))
     except ValueError as error:
         findings.check("classes", False, str(error))
         return
-    by = split or _way_to_split(tables)
-    _judge(root, tables, tally, vocabulary, by, findings, allow_count=allow_count)
+    by = cast(Split, told.split) if told.split else _way_to_split(tables)
+    _judge(root, tables, tally, vocabulary, by, findings, allow_count=told.allow_count)
     if findings.failed:
         return
     keys: Counter[str] = Counter()
@@ -127,9 +136,13 @@ def read(
                 continue  # passed over with --allow-count
             for sample in _samples(root, table, row, vocabulary, findings):
                 group = _group(row, by)
-                fold = row.fold if by == "given" else fold_by_hash(_salted(group, split_seed))
+                fold = row.fold if by == "given" else fold_by_hash(_salted(group, told.split_seed))
                 chosen = (row.split or table.source.split) if by == "given" else None
                 yield _placed(sample, keys, fold, chosen, f"{table.source.path}: row {number}")
+
+
+_NAMED = (*list(signature(read).parameters.values())[:2], *signature(Options).parameters.values())
+vars(read).update(__signature__=Signature(_NAMED))  # by which options are checked and named
 
 
 # ---------------------------------------------------------------- which tables
@@ -321,7 +334,7 @@ def _mapped(vocabulary: Vocabulary, word: str) -> str:
 # ---------------------------------------------------------------- samples
 
 
-def _salted(group: str, seed: int) -> str:
+def _salted(group: str, seed: int | str) -> str:
     return f"{seed}/{group}" if seed else group
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards import foreign
+from shards.datasets import foreign
 
 Rows = Iterator[tuple[int, dict[str, str]]]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from shards import BuildOptions, Crop, Engine, LabelIndex, build
+from shards.datasets import foreign
 from shards.sample import Sample
 from tests.shards.trees import Tree2017, blob, encoded, write_2021
 
@@ -534,3 +535,46 @@ def test_a_worker_that_is_killed_is_a_sentence(tmp_path: Path):
 
 def _die(_: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_an_image_that_leads_out_of_the_root_or_is_no_file_is_left_out(tmp_path: Path):
+    tree = Tree2017(tmp_path / "raw").fill(8, 4)
+    paths = [tree.add(20 + i) for i in range(5)]
+    (disk := tmp_path / "disk").mkdir()
+    for path, kind in zip(paths, ("out", "folder", "pipe", "within", "large"), strict=True):
+        content = path.read_bytes()
+        path.unlink()
+        if kind == "out":
+            (disk / "secret.jpg").write_bytes(content)
+            path.symlink_to(disk / "secret.jpg")
+        elif kind == "folder":
+            path.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "within":
+            (tree.root / "own.jpg").write_bytes(content)
+            path.symlink_to(tree.root / "own.jpg")
+        else:
+            with path.open("wb") as sparse:
+                sparse.truncate(foreign.IMAGE + 1)
+    report = build("affectnet", tree.write(), tmp_path / "out", SMALL)
+    assert report.findings.skipped == {
+        "leads out of the root": 1,
+        "no regular file": 1,
+        "empty file": 1,  # a pipe holds nothing before it is opened
+        "file too large": 1,
+    }
+    assert report.rows == 12 + 1  # the link that stays within is read
+    assert report.findings.examples["leads out of the root"] == [
+        paths[0].relative_to(tree.root).as_posix()
+    ]
+
+
+def test_images_on_a_disk_that_a_folder_of_the_root_links_to_are_read(raw, done, tmp_path: Path):
+    for path in raw.iterdir():
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        (tmp_path / "raw" / path.name).symlink_to(path)
+    (tmp_path / "raw" / "data_card.json").unlink()
+    (tmp_path / "raw" / "data_card.json").write_bytes((raw / "data_card.json").read_bytes())
+    build("affectnet", tmp_path / "raw", tmp_path / "out", SMALL)
+    assert contents(tmp_path / "out") == contents(done)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from avce.commands.options import Reading as Asked
 from shards import BuildOptions, Engine, LabelIndex, build
 from shards.datasets import table
+from shards.findings import Findings
 from shards.standins.layouts import draw_table, write_video
 from shards.standins.oddities import HARMLESS, STOPPING
 from tests.shards.reading import Reading, assert_stops, read_tree, spoiled
@@ -211,3 +214,19 @@ def test_a_table_becomes_shards(clean: Path, tmp_path: Path) -> None:
     assert not index.verify()
     assert index.table["dataset"].to_pylist() == ["table"] * N
     shutil.rmtree(tmp_path / "out")
+
+
+def test_options_go_by_the_names_of_the_reader_and_are_refused_as_typed(clean: Path) -> None:
+    known = list(signature(table.read).parameters)
+    assert known[:3] == ["root", "findings", "allow_count"]
+    assert known[3:] == ["labels", "columns", "range", "null", "classes", "split", "split_seed"]
+    for option, sentence in {
+        "split=person": "split=person: choose one of given, subject, video, image",
+        "split=1": "split=1: choose one of",
+        "split_seed=one": "split_seed=one: write a whole number",
+        "labels=1": "labels=1: a table ends in",
+        "range=1": "range",
+    }.items():
+        asked = Asked(option=[option]).values(table.read)
+        with pytest.raises(ValueError, match=sentence):
+            next(table.read(clean, Findings(), **asked))

@@ -1,4 +1,4 @@
-"""Files that others wrote (lists, JSON, `.npy`, `.pts`, cards): opened in one way by every reader.
+"""Files that others wrote (images, lists, JSON, `.npy`, `.pts`, cards): opened in one way.
 
 Only regular files are opened, so that a pipe or a device cannot hang a run; only below the root
 that the user named, after links are resolved; only up to a size that fits their kind. Whatever a
@@ -47,6 +47,14 @@ _KINDS = {
 # ---------------------------------------------------------------- what is opened
 
 
+class Refused(ValueError):
+    """A file that is not opened; `reason` is the few words its skips are counted under."""
+
+    def __init__(self, sentence: str, reason: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
 def stray(name: str) -> bool:
     """Whether a system left the file there: `.DS_Store`, `._*`, `Thumbs.db`, `desktop.ini`."""
     return name.startswith(".") or name.casefold() in _STRAYS
@@ -66,35 +74,40 @@ def folders(folder: Path) -> list[Path]:
 
 
 def check(root: Path, path: Path, limit: int) -> None:
-    """Raise ValueError unless `path` is a regular file of at most `limit` bytes below `root`."""
+    """Raise Refused unless `path` is a regular file of at most `limit` bytes below `root`."""
     _check_facts(path, path.stat(), limit)
     folder = (path.resolve() if path.is_symlink() else path).parent
     if not _below(root, folder):
-        raise ValueError(
+        raise Refused(
             f"{path} leads to {path.resolve()}, outside {root}; put the file itself there "
-            "(only a folder directly below the root may be a link to another disk)"
+            "(only a folder directly below the root may be a link to another disk)",
+            "leads out of the root",
         )
 
 
 def _check_facts(path: Path, facts: os.stat_result, limit: int) -> None:
     kind = stat.S_IFMT(facts.st_mode)
     if kind != stat.S_IFREG:
-        raise ValueError(
+        raise Refused(
             f"{path} is {_KINDS.get(kind, 'no file')}, and only regular files are read; remove it "
-            "or put the file of the release there"
+            "or put the file of the release there",
+            "no regular file",
         )
     if facts.st_size > limit:
-        raise ValueError(
+        raise Refused(
             f"{path} has {facts.st_size:,} bytes, and files of its kind have at most {limit:,}; "
-            "restore it from the release"
+            "restore it from the release",
+            "file too large",
         )
 
 
 @lru_cache(maxsize=4096)
 def _below(root: Path, folder: Path) -> bool:
     """Whether a folder lies below the root, or below a folder that the root itself links to."""
-    tops = (path for path in folders(root) if path.is_symlink())
-    return any(folder.resolve().is_relative_to(top.resolve()) for top in (root, *tops))
+    place = folder.resolve()
+    return place.is_relative_to(root.resolve()) or any(
+        place.is_relative_to(path.resolve()) for path in folders(root) if path.is_symlink()
+    )
 
 
 @contextmanager
@@ -109,7 +122,7 @@ def opened(root: Path, path: Path, limit: int) -> Iterator[BinaryIO]:
 def content(root: Path, path: Path, limit: int = IMAGE) -> bytes:
     """All bytes of a file."""
     with opened(root, path, limit) as file:
-        return file.read(limit)
+        return file.read(os.fstat(file.fileno()).st_size)  # read(limit) would reserve it all
 
 
 # ---------------------------------------------------------------- text
