@@ -39,13 +39,7 @@ from shards.building.plan import Plan, Spill
 from shards.building.repair import mend_indexes
 from shards.building.report import REPORT, Report, name_of_part, read_report, write_report
 from shards.building.store import Store, is_ours
-from shards.building.tars import (
-    PLANNED,
-    Fragment,
-    renumber,
-    write_labels,
-    write_tar,
-)
+from shards.building.tars import PLANNED, Fragment, renumber, write_labels, write_tar
 from shards.building.videos import load_staged, stage_videos
 from shards.crop import Crop, store_found, store_image
 from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, foreign, raf_db, table
