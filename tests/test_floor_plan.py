@@ -181,12 +181,12 @@ TESTED_ELSEWHERE = {  # a file without a test file of its own -> where its tests
     "shards/health.py": "what doctor prints: commands/test_health.py",
     "shards/labels/schema.py": "damaged as a whole: test_opening.py",
     "shards/sample.py": "its refusals met by readers: test_aff_wild.py",
-    "shards/standins/oddities/afew_va.py": "each oddity is read around or refused: test_switches.py",
-    "shards/standins/oddities/aff_wild.py": "each oddity is read around or refused: test_switches.py",
-    "shards/standins/oddities/aff_wild2.py": "each oddity is read around or refused: test_switches.py",
-    "shards/standins/oddities/affectnet.py": "each oddity is read around or refused: test_switches.py",
-    "shards/standins/oddities/raf_db.py": "each oddity is read around or refused: test_switches.py",
-    "shards/standins/oddities/table.py": "each oddity is read around or refused: test_switches.py",
+    "shards/standins/oddities/afew_va.py": "read around or refused: test_switches.py",
+    "shards/standins/oddities/aff_wild.py": "read around or refused: test_switches.py",
+    "shards/standins/oddities/aff_wild2.py": "read around or refused: test_switches.py",
+    "shards/standins/oddities/affectnet.py": "read around or refused: test_switches.py",
+    "shards/standins/oddities/raf_db.py": "read around or refused: test_switches.py",
+    "shards/standins/oddities/table.py": "read around or refused: test_switches.py",
 }
 
 
