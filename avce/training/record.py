@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -30,8 +30,8 @@ from avce.durable import read_json
 VERSION = 2  # of run.json: raised when a field changes its meaning
 
 PACKAGES = (
-    "avce", "torch", "torchvision", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "accelerate",
-    "numpy", "pyarrow", "pydantic", "safetensors", "cvxpy", "cvxpylayers", "ecos",
+    "avce", "torch", "torchvision", "accelerate", "numpy", "pyarrow", "pydantic", "safetensors",
+    "cvxpy", "cvxpylayers", "ecos",
 )  # fmt: skip
 
 _OPEN = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
@@ -194,8 +194,9 @@ def _git(*arguments: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages a result depends on."""
-    found = {}
+    """Versions of the packages a result depends on; of DALI the flavour that is installed."""
+    dali = (each for each in distributions() if each.name.startswith("nvidia-dali-"))
+    found = {each.name: each.version for each in dali}
     for package in PACKAGES:
         try:
             found[package] = version(package)

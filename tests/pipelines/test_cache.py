@@ -13,6 +13,7 @@ from pipelines.cache import Pictures
 from pipelines.decode import Graph
 from pipelines.pixels import Geometry
 from shards import write_shards
+from tests.devices import DEVICES
 from tests.pipelines.conftest import damage, encoded, sample
 
 JITTER = Augment(brightness=0.3, contrast=0.3, saturation=0.5)
@@ -105,10 +106,9 @@ def test_another_cache_does_not_exist(index):
         stream(index.where(), "disk")
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU on this machine")
-def test_a_cache_on_a_gpu_gives_the_gpus_pixels(index):
-    plain = stream(index.where(), device="cuda")
-    kept = stream(index.where(), "device", device="cuda")
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_cache_on_a_device_gives_its_pixels(index, device):
+    plain = stream(index.where(), device=device)
+    kept = stream(index.where(), "device", device=device)
     for _ in range(2):
         assert same(list(plain), list(kept))

@@ -15,13 +15,10 @@ from pipelines.augment import Draws, draw
 from pipelines.decode import LUMA, add_grey, inputs
 from pipelines.pixels import MEAN, STD, Geometry, geometry
 from shards import write_shards
-from tests.pipelines.conftest import encoded, picture, sample, write
+from tests.devices import DEVICES
+from tests.pipelines.conftest import encoded, picture, sample
 
 EVERYTHING = Augment(brightness=0.4, contrast=0.5, saturation=2.0)
-HAS_GPU = torch.cuda.is_available()
-gpu = pytest.mark.gpu
-needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="no NVIDIA GPU on this machine")
-DEVICES = ["cpu", pytest.param("cuda", marks=[gpu, needs_gpu])]
 NVJPEG = 3 / 255 / 0.225  # nvJPEG's inverse transform differs by up to about 3 grey levels
 
 
@@ -153,15 +150,26 @@ def test_every_crop_position_comes(index, tmp_path):
     assert set(left.round().int().tolist()) == set(range(9)) == set(top.round().int().tolist())
 
 
-@gpu
-@needs_gpu
-def test_a_gpu_batch_has_everything_on_the_gpu(tmp_path):
-    index = write(tmp_path)
-    loader = batches(index.where(), 30, image_size=56, augment=True, device="cuda")
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_batch_is_on_its_device_and_is_the_callers_to_keep(index, device):
+    loader = batches(index.where(), 30, image_size=56, augment=True, device=device)
     kept = list(loader)
-    assert all(field.is_cuda for batch in kept for field in batch)
-    copies = [batch.image.cpu() for batch in kept]
+    assert {field.device.type for batch in kept for field in batch} == {device}
+    copies = [batch.image.cpu().clone() for batch in kept]
     list(loader)
     assert all(
         torch.equal(batch.image.cpu(), copy) for batch, copy in zip(kept, copies, strict=True)
     )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("saturation", [0.0, 2.0])
+def test_channels_last_moves_the_pixels_and_changes_none(index, saturation, device):
+    options = {"augment": Augment(brightness=0.4, saturation=saturation), "device": device}
+    first = batches(index.where(), 30, image_size=56, **options)
+    last = batches(index.where(), 30, image_size=56, channels_last=True, **options)
+    near = 0 if device == "cpu" else 1e-5  # a GPU may fuse multiplication and sum in one layout
+    for one, other in zip(first, last, strict=True):
+        torch.testing.assert_close(one.image, other.image, rtol=0, atol=near, check_stride=False)
+        assert one.image.stride() == (3 * 56 * 56, 56 * 56, 56, 1)
+        assert other.image.stride() == (3 * 56 * 56, 1, 3 * 56, 3)

@@ -232,3 +232,17 @@ def test_a_tar_cut_while_training_is_named(own_index):
 def test_null_labels_of_other_axes_do_not_matter(index):
     batch = next(iter(stream(index.where(), targets=("arousal",))))
     np.testing.assert_allclose(batch.target[:, 0], -np.arange(14) / 200, rtol=1e-6)
+
+
+def test_a_checksum_finds_what_decodes_and_is_another_picture(own_index):
+    last = len(own_index.read(17)) - 40
+    whole = next(iter(stream(own_index.where().take([17]), 1, check="crc")))
+    named = damage(own_index, 17, bytes([own_index.read(17)[last] ^ 1]), skip=last)
+    selection = own_index.where().take(list(range(15, 20)))
+    other = next(iter(stream(selection, 5)))
+    assert other.mask.all() and not torch.equal(other.image[2], whole.image[0])
+    with pytest.raises(ValueError, match=r"00000\.tar:\d+:face-017"):
+        list(stream(selection, 5, check="crc"))
+    loader = stream(selection, 5, check="crc", on_corrupt="skip")
+    (batch,) = loader
+    assert loader.corrupt == [named] and batch.row[batch.mask].tolist() == [15, 16, 18, 19]

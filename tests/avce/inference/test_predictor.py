@@ -20,7 +20,7 @@ from avce.inference.sinks import CsvSink, FilmSink, sink_for
 from avce.inference.sources import encoded_frames, frames_of
 from avce.inference.stream import predict_stream, predict_to
 from avce.inference.video import Frame, Skipped
-from avce.scores.evaluate import predict_batches
+from avce.scores.evaluate import device_of, predict_batches
 from avce.training.checkpoint import as_safetensors
 from pipelines import batches
 from pipelines.pixels import central
@@ -28,6 +28,7 @@ from shards import Crop, LabelIndex, Sample, write_shards
 from shards import crop as shards_crop
 from shards.image import Unreadable
 from tests.avce.inference.drawn import CONFIG, SIZE, film, in_the_middle, picture, png
+from tests.devices import DEVICES
 
 # -------------------------------------------------------------------------- the preprocessing
 
@@ -83,13 +84,19 @@ def test_the_crop_comes_from_the_run(predictor):
 # -------------------------------------------------------------------------- the predictor
 
 
-def test_pictures_and_tensors_agree(predictor):
+@pytest.mark.parametrize("device", DEVICES)
+def test_pictures_and_tensors_agree(run, predictor, device):
     pictures = np.stack([picture(n) for n in range(3)])
+    said, predictor = predictor(list(pictures)), Predictor.load(run, device=device)
+    assert device_of(predictor.model).type == device
     whole = predictor(list(pictures))
+    # cuDNN multiplies in TF32 (11 bits), in an algorithm that depends on the batch
+    near = 1e-6 if device == "cpu" else 2e-2 * np.abs(said).max()
+    np.testing.assert_allclose(whole, said, atol=near)
     assert whole.shape == (3, 2)
-    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device)
     np.testing.assert_array_equal(predictor(tensor), whole)
-    np.testing.assert_allclose(predictor(list(pictures), batch_size=1), whole, atol=1e-6)
+    np.testing.assert_allclose(predictor(list(pictures), batch_size=1), whole, atol=near)
     assert predictor([]).shape == (0, 2)
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avce.layers import SoftMax, SparseMax, softmax, sparsemax
+from tests.devices import DEVICES
 
 
 def test_golden_numbers():
@@ -48,13 +49,14 @@ def test_gradient(layer):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_dtypes_come_back(dtype):
-    z = torch.randn(3, 4, 8, dtype=dtype, requires_grad=True)
+@pytest.mark.parametrize("device", DEVICES)
+def test_dtypes_come_back(dtype, device):
+    z = torch.randn(3, 4, 8, dtype=dtype, device=device, requires_grad=True)
     p = sparsemax(z)
     p.square().sum().backward()
     assert p.dtype == z.dtype == z.grad.dtype
-    exact = sparsemax(z.detach().double())
-    torch.testing.assert_close(p.double(), exact, atol=3 * torch.finfo(dtype).eps, rtol=0)
+    exact = sparsemax(z.detach().cpu().double())
+    torch.testing.assert_close(p.cpu().double(), exact, atol=3 * torch.finfo(dtype).eps, rtol=0)
 
 
 def test_non_contiguous_rows_are_left_alone():

@@ -8,24 +8,26 @@ import torch
 from avce.layers.interior_point import Batched
 from avce.layers.kkt import Instance, polish
 from avce.layers.program import build, declare
+from tests.devices import DEVICES
 
 from .cases import Drawn
 from .programs import PROGRAMS
 
 
-def instance_of(program) -> Instance:
+def instance_of(program, device: str = "cpu") -> Instance:
     case = program()
     declared = declare(case.variables, case.parameters, case.f, case.g, case.h)
     theta = [
         t if t.ndim > len(p.shape) else t.expand(3, *p.shape)
         for t, p in zip(case.draw(Drawn()), case.parameters, strict=True)
     ]
-    return Instance(build(declared), theta)
+    return Instance(build(declared), [t.to(device) for t in theta])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_the_walk_reaches_its_tolerance_and_newton_ends_it(program):
-    instance = instance_of(program)
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_walk_reaches_its_tolerance_and_newton_ends_it(program, device):
+    instance = instance_of(program, device)
     point = Batched(instance.program).solve(instance, 1e-7)
     positive = instance.program.positive
     assert (point.x[:, positive] > 0).all()

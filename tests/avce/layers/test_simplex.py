@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from avce.layers import OptLayer, SoftMax, SparseMax, softmax, sparsemax
+from tests.devices import DEVICES
 
 from .cases import ENGINES, MAPS, rows, vjp
 
@@ -20,12 +21,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("d", [2, 4, 32, 128])
 @pytest.mark.parametrize("name", MAPS)
-def test_engines_agree_with_the_closed_forms(name, d, engine):
+@pytest.mark.parametrize("device", DEVICES)
+def test_engines_agree_with_the_closed_forms(name, d, engine, device):
+    """On a GPU to the same digits: float64 knows no TF32."""
     make, closed, tolerance = MAPS[name]
     layer = make(d, engine)
     for scale in (1e-2, 1, 30, 1e3):
         z, weight = rows(16, d, scale), rows(16, d, 1, seed=1)
-        p, grad = vjp(layer, z, weight)
+        p, grad = (each.cpu() for each in vjp(layer, z.to(device), weight.to(device)))
         expected, expected_grad = vjp(closed, z, weight)
         torch.testing.assert_close(p, expected, atol=tolerance, rtol=0)
         torch.testing.assert_close(grad, expected_grad, atol=1e-6, rtol=0)

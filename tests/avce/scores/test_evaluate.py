@@ -9,6 +9,7 @@ from torch import nn
 from avce.config import Config
 from avce.scores.evaluate import evaluate, predict_batches
 from avce.scores.metrics import ClassScores, Scores, ccc
+from tests.devices import DEVICES
 
 
 class Reader(nn.Module):
@@ -29,10 +30,12 @@ def samples(n: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
     return image, (image.flatten(1)[:, :2] + 0.3 * torch.randn(n, 2)).tanh()
 
 
-def test_scores_do_not_depend_on_the_batches():
+@pytest.mark.parametrize("device", DEVICES)
+def test_scores_do_not_depend_on_the_batches(device):
     image, target = samples()
-    whole = evaluate(Reader(), [(image, target)])
-    parts = evaluate(Reader(), list(zip(image.split(7), target.split(7), strict=True)))
+    model = Reader().to(device)
+    whole = evaluate(model, [(image, target)])
+    parts = evaluate(model, list(zip(image.split(7), target.split(7), strict=True)))
     assert isinstance(whole, Scores) and isinstance(parts, Scores)
     assert whole.n == parts.n == 30
     assert parts.ccc == pytest.approx(whole.ccc, abs=1e-12)
@@ -40,7 +43,9 @@ def test_scores_do_not_depend_on_the_batches():
     assert whole.ccc == pytest.approx(expected.tolist(), abs=1e-12)
 
 
-def test_padding_does_not_count():
+@pytest.mark.parametrize("device", DEVICES)
+def test_padding_does_not_count(device):
+    model = Reader().to(device)
     image, target = samples()
     rows = torch.arange(30)
     mask = torch.ones(32, dtype=torch.bool)
@@ -51,7 +56,7 @@ def test_padding_does_not_count():
         torch.cat([rows, rows[:2]]),
         mask,
     )
-    assert evaluate(Reader(), [padded]) == evaluate(Reader(), [(image, target)])
+    assert evaluate(model, [padded]) == evaluate(model, [(image, target)])
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -62,14 +67,17 @@ def test_every_module_gets_its_mode_back(training):
     assert (model.training, model.dropout.training) == (training, not training)
 
 
-def test_predictions_come_with_their_rows():
+@pytest.mark.parametrize("device", DEVICES)
+def test_predictions_come_with_their_rows(device):
+    model = Reader().to(device)
     image, target = samples(5)
     rows = torch.tensor([40, 7, 9, 1, 3])
     mask = torch.tensor([True, True, True, True, False])
-    (found,) = predict_batches(Reader(), [(image, target, rows, mask)])
+    (found,) = predict_batches(model, [(image, target, rows, mask)])
     assert found.row.tolist() == [40, 7, 9, 1]
+    assert {each.device.type for each in found} == {device}
     assert found.preds.shape == (4, 2) and not found.preds.requires_grad
-    counted = predict_batches(Reader(), [(image[:3], target[:3]), (image[3:], target[3:])])
+    counted = predict_batches(model, [(image[:3], target[:3]), (image[3:], target[3:])])
     assert [p.row.tolist() for p in counted] == [[0, 1, 2], [3, 4]]
 
 

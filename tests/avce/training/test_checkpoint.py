@@ -27,6 +27,7 @@ from avce.training.checkpoint import (
     save_checkpoint,
     set_rng,
 )
+from tests.devices import DEVICES
 
 CPU = torch.device("cpu")
 
@@ -35,33 +36,36 @@ def content(step: int, size: int = 4) -> Checkpoint:
     return Checkpoint({"w": torch.full((size,), float(step))}, {}, get_rng(CPU), {"step": step})
 
 
-def draws() -> list[float]:
+def draws(device: str = "cpu") -> list[float]:
     gaussians = [random.gauss(0, 1), float(np.random.standard_normal())]  # noqa: NPY002
-    return [*gaussians, random.random(), float(np.random.rand()), torch.rand(1).item()]  # noqa: NPY002
+    torches = [torch.rand(1, device=each).item() for each in ("cpu", device)]
+    return [*gaussians, random.random(), float(np.random.rand()), *torches]  # noqa: NPY002
 
 
 @pytest.mark.parametrize("odd", [0, 1])
-def test_generators_go_on_where_they_stood(odd):
+@pytest.mark.parametrize("device", DEVICES)
+def test_generators_go_on_where_they_stood(odd, device):
     for _ in range(odd):  # both python and numpy keep a second gaussian waiting
-        draws()
-    state = get_rng(CPU)
-    expected = [draws(), draws()]
-    draws()
-    set_rng(state, CPU)
-    assert [draws(), draws()] == expected
+        draws(device)
+    state = get_rng(torch.device(device))
+    expected = [draws(device), draws(device)]
+    draws(device)
+    set_rng(state, torch.device(device))
+    assert [draws(device), draws(device)] == expected
 
 
-def test_optimizers_come_back_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("device", DEVICES)
+def test_optimizers_come_back_bit_for_bit(tmp_path, device):
     def networks():
         torch.manual_seed(0)
-        return {"a": torch.nn.Linear(3, 2), "b": torch.nn.Linear(2, 1)}
+        return {"a": torch.nn.Linear(3, 2).to(device), "b": torch.nn.Linear(2, 1).to(device)}
 
     def optimizers(nets):
         adam = torch.optim.Adam(nets["a"].parameters(), 1e-3, (0.5, 0.9))
         return {"a": adam, "b": torch.optim.SGD(nets["b"].parameters(), 1e-2, 0.9)}
 
     def train(nets, opts):
-        nets["b"](nets["a"](torch.ones(1, 3))).sum().backward()
+        nets["b"](nets["a"](torch.ones(1, 3, device=device))).sum().backward()
         for optimizer in opts.values():
             optimizer.step()
             optimizer.zero_grad()

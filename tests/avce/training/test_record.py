@@ -10,8 +10,9 @@ import pytest
 
 from avce.config import Config
 from avce.recipes import RECIPES
-from avce.training.record import VERSION, Ending, RunRecord, Shards, read_record
+from avce.training.record import VERSION, Ending, RunRecord, Shards, read_record, versions
 from avce.training.run_folder import RunFolder
+from pipelines.health import flavours
 
 SHARDS = {"folders": ["a"], "fold": 1, "digest": "d", "datasets": ["affectnet"], "crop": {"s": 2}}
 
@@ -32,6 +33,11 @@ def test_what_is_written_is_read(tmp_path):
     assert set(json.loads((tmp_path / "run.json").read_text())) >= (
         set(RunRecord.model_fields) - {"imported", "precision"}
     )
+
+
+def test_the_flavour_of_dali_is_among_the_versions():
+    dali = [f"{name} {found}" for name, found in versions().items() if "dali" in name]
+    assert dali == flavours() and len(dali) == 1
 
 
 def test_a_file_of_the_time_before_versions_opens(tmp_path):

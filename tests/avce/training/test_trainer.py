@@ -24,6 +24,7 @@ from avce.training.journal import read_log
 from avce.training.run_folder import load_run
 from avce.training.trainer import Interrupted, LossNotFinite, fit, lr_factor
 from tests.avce.toy import ToyBatches, ToyMethod
+from tests.devices import DEVICES
 
 CONFIG = Config(
     weights="none",
@@ -80,9 +81,12 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 # ------------------------------------------------------------------------------ what it does
 
 
-def test_it_learns_and_returns_the_scores_of_the_best_weights(tmp_path):
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_it_learns_and_returns_the_scores_of_the_best_weights(tmp_path, device):
     config = replace(CONFIG, epochs=12, milestones=())
-    scores = train(tmp_path, config, method=ToyMethod(), val=list(ToyBatches(40, 10)))
+    method = ToyMethod()
+    scores = train(tmp_path, config, method=method, val=list(ToyBatches(40, 10)))
+    assert {each.device.type for each in method.parameters()} == {device}
     facts = json.loads((tmp_path / "run.json").read_text())
     assert scores.mean_ccc > 0.8
     assert facts["scores"]["best"]["mean_ccc"] == scores.mean_ccc
@@ -111,6 +115,7 @@ def test_the_schedule_is_that_of_multisteplr(tmp_path):
         schedule.step()
 
 
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
 def test_the_log_tells_losses_rates_speed_and_where_the_time_went(tmp_path):
     told: list[dict[str, Any]] = []
     train(tmp_path, progress=told.append)
@@ -140,12 +145,14 @@ def test_the_run_folder_holds_what_it_promises(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     train(tmp_path / "a")
     train(tmp_path / "b")
     assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
 def test_channels_last_and_bf16_train_too(tmp_path):
     config = replace(CONFIG, channels_last=True, precision="bf16", epochs=1)
     train(tmp_path, config)
@@ -164,6 +171,7 @@ def test_training_mode_survives_evaluation(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [4, 6, 17])  # mid-epoch, the end of an epoch, near the end
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
 def test_a_resumed_run_is_bit_identical(tmp_path, stop):
     config = replace(CONFIG, log_every=1, eval_every=5)
     whole = train(tmp_path / "whole", config)
