@@ -1,7 +1,6 @@
 """Optimisation layers: convex programs whose solutions are differentiable functions."""
 
-from .closed import softmax, sparsemax
 from .optlayer import OptLayer, SolveError
-from .simplex import SoftMax, SparseMax
+from .simplex import SoftMax, SparseMax, softmax, sparsemax
 
 __all__ = ["OptLayer", "SoftMax", "SolveError", "SparseMax", "softmax", "sparsemax"]

@@ -11,7 +11,7 @@ import torch
 from cvxpylayers.torch import CvxpyLayer  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor
 
-from .interrupts import interrupts_kept
+from .ecos import interrupts_kept
 from .program import Declaration
 
 _SETTINGS = {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 50_000}
