@@ -20,7 +20,7 @@ from cvxpy.expressions.expression import Expression
 from torch import Tensor
 
 Values = Mapping[int, Tensor]  # id of a variable or parameter -> (b, *shape)
-Local = Callable[..., Tensor]  # the values of the arguments -> the value of the atom
+LocalFunction = Callable[..., Tensor]  # the values of the arguments -> the value of the atom
 Fold = Callable[[Tensor, tuple[int, ...], bool], Tensor]  # a value, some axes, whether kept as 1
 
 
@@ -39,7 +39,7 @@ def translate(expression: Expression) -> Callable[[Values], Tensor]:
     return lambda values: local(*(part(values) for part in parts))
 
 
-def local_function(expression: Expression) -> Local:
+def local_function(expression: Expression) -> LocalFunction:
     """What one atom does with the values of its arguments."""
     name = kind(expression)
     if name not in _TABLE:
@@ -66,7 +66,7 @@ def _constant(expression: Expression) -> Callable[[Values], Tensor]:
     return constant
 
 
-def _same(function: Local) -> Callable[[Expression], Local]:
+def _same(function: LocalFunction) -> Callable[[Expression], LocalFunction]:
     """An atom that has no settings of its own."""
     return lambda expression: function
 
@@ -76,10 +76,10 @@ def _widened(x: Tensor, rank: int) -> Tensor:
     return x.reshape(x.shape[0], *(1,) * (rank - x.ndim), *x.shape[1:])
 
 
-def _paired(fold: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Expression], Local]:
+def _paired(fold: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Expression], LocalFunction]:
     """An atom that meets its arguments entry by entry, whatever their shapes: (), (1,), (1, 1)."""
 
-    def build(expression: Expression) -> Local:
+    def build(expression: Expression) -> LocalFunction:
         rank = 1 + max(len(argument.shape) for argument in expression.args)
 
         def paired(*parts: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def _paired(fold: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Expression], 
     return build
 
 
-def _product(expression: Expression) -> Local:
+def _product(expression: Expression) -> LocalFunction:
     """The matrix product of CVXPY: vectors take the side they stand on."""
     if () in (argument.shape for argument in expression.args):
         return _paired(torch.mul)(expression)
@@ -105,7 +105,7 @@ def _product(expression: Expression) -> Local:
     return product
 
 
-def _pick(expression: Expression) -> Local:
+def _pick(expression: Expression) -> LocalFunction:
     argument = expression.args[0]
     data = expression.get_data()
     key = data[-1] if kind(expression) == "index" else data[0]
@@ -122,14 +122,14 @@ def column_order(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return turned.permute(0, *range(len(shape), 0, -1))
 
 
-def _reshape(expression: Expression) -> Local:
+def _reshape(expression: Expression) -> LocalFunction:
     order = expression.get_data()[1]
     if order == "F":
         return lambda x: column_order(x, expression.shape)
     return lambda x: x.reshape(x.shape[0], *expression.shape)
 
 
-def _transpose(expression: Expression) -> Local:
+def _transpose(expression: Expression) -> LocalFunction:
     axes = expression.get_data()[0]
     axes = axes if axes is not None else range(len(expression.shape) - 1, -1, -1)
     order = [int(axis) + 1 for axis in axes]
@@ -141,18 +141,18 @@ def _join(axis: int, *parts: Tensor) -> Tensor:
     return torch.cat([part.expand(size, *part.shape[1:]) for part in parts], dim=axis)
 
 
-def _hstack(expression: Expression) -> Local:
+def _hstack(expression: Expression) -> LocalFunction:
     if len(expression.shape) == 1:
         return lambda *parts: _join(1, *(part.reshape(part.shape[0], -1) for part in parts))
     return lambda *parts: _join(2, *parts)
 
 
-def _vstack(expression: Expression) -> Local:
+def _vstack(expression: Expression) -> LocalFunction:
     width = expression.shape[1]
     return lambda *parts: _join(1, *(part.reshape(part.shape[0], -1, width) for part in parts))
 
 
-def _concatenate(expression: Expression) -> Local:
+def _concatenate(expression: Expression) -> LocalFunction:
     axis = expression.get_data()[0]
     if axis is None:
         return lambda *parts: _join(1, *(part.reshape(part.shape[0], -1) for part in parts))
@@ -161,10 +161,10 @@ def _concatenate(expression: Expression) -> Local:
 
 def _over_axis(
     reduce: Callable[[Tensor, tuple[int, ...], bool], Tensor],
-) -> Callable[[Expression], Local]:
+) -> Callable[[Expression], LocalFunction]:
     """An atom that folds some axes, or the whole expression."""
 
-    def build(expression: Expression) -> Local:
+    def build(expression: Expression) -> LocalFunction:
         axis, keep = getattr(expression, "axis", None), getattr(expression, "keepdims", False)
         if axis is None:
             return lambda x: reduce(x.reshape(x.shape[0], -1), (1,), False).reshape(
@@ -177,31 +177,31 @@ def _over_axis(
     return build
 
 
-def _promote(expression: Expression) -> Local:
+def _promote(expression: Expression) -> LocalFunction:
     shape = expression.shape
     return lambda x: x.reshape(-1, *(1,) * len(shape)).expand(-1, *shape)
 
 
-def _broadcast(expression: Expression) -> Local:
+def _broadcast(expression: Expression) -> LocalFunction:
     shape = expression.shape
     return lambda x: _widened(x, len(shape) + 1).expand(-1, *shape)
 
 
-def _diagonal(expression: Expression) -> Local:
+def _diagonal(expression: Expression) -> LocalFunction:
     offset = expression.get_data()[0]
     if kind(expression) == "diag_vec":
         return lambda x: torch.diag_embed(x, offset)
     return lambda x: torch.diagonal(x, offset, 1, 2)
 
 
-def _cumsum(expression: Expression) -> Local:
+def _cumsum(expression: Expression) -> LocalFunction:
     axis = expression.get_data()[0]
     if axis is None:
         return lambda x: x.reshape(x.shape[0], -1).cumsum(1)
     return lambda x: x.cumsum(axis % len(expression.shape) + 1)
 
 
-def _quad_over_lin(expression: Expression) -> Local:
+def _quad_over_lin(expression: Expression) -> LocalFunction:
     folded = _over_axis(lambda x, axis, keep: x.square().sum(axis, keepdim=keep))(expression)
     return lambda x, y: folded(x) / y.reshape(-1, *(1,) * len(expression.shape))
 
@@ -216,7 +216,7 @@ def _align(x: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x, matrix.expand(size, -1, -1), x
 
 
-def _power(expression: Expression) -> Local:
+def _power(expression: Expression) -> LocalFunction:
     exponent = float(expression.p_used if hasattr(expression, "p_used") else expression.p.value)
     if exponent == 2:
         return torch.square
@@ -225,19 +225,19 @@ def _power(expression: Expression) -> Local:
     return lambda x: x.pow(exponent)
 
 
-def _norm(expression: Expression) -> Local:
+def _norm(expression: Expression) -> LocalFunction:
     order = float(expression.original_p if hasattr(expression, "original_p") else expression.p)
     if order != 2:
         raise UnknownAtom(f"the {order:g}-norm in {expression}")
     return _over_axis(lambda x, axis, keep: torch.linalg.vector_norm(x, 2, axis, keep))(expression)
 
 
-def _geo_mean(expression: Expression) -> Local:
+def _geo_mean(expression: Expression) -> LocalFunction:
     weights = torch.tensor([float(weight) for weight in expression.w], dtype=torch.float64)
     return lambda x: (x.reshape(x.shape[0], -1).log() * weights.to(x.device)).sum(1).exp()
 
 
-def _huber(expression: Expression) -> Local:
+def _huber(expression: Expression) -> LocalFunction:
     if expression.M.parameters():
         raise UnknownAtom(f"a parameter as the width of huber in {expression}")
     width = float(expression.M.value)

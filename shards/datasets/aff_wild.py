@@ -60,7 +60,7 @@ class _Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Usable:
     tree: _Tree
     clips: list[_Clip]
     base: int  # number of the first frame in .pts names
@@ -99,7 +99,7 @@ def read(
 
 def preflight(
     root: Path, findings: Findings, *, allow_count: bool = False, pts_base: int | None = None
-) -> _Plan:
+) -> _Usable:
     """Check the whole tree, record every check, and return what `read` then walks."""
     tree = _find_tree(root)
     both = set(tree.train) & set(tree.test)
@@ -125,7 +125,7 @@ def preflight(
     found = {"train videos": len({clip.video for clip in clips})}
     check_counts(findings, root, "affwild", PUBLISHED, found, allow_count=allow_count)
     _list_unannotated(tree, clips, findings)
-    return _Plan(tree, clips, base)
+    return _Usable(tree, clips, base)
 
 
 def _find_tree(root: Path) -> _Tree:
@@ -242,7 +242,7 @@ def _axes(tree: _Tree, name: str) -> list[list[float]]:
     return axes
 
 
-def _frames(root: Path, findings: Findings, plan: _Plan, clip: _Clip) -> Iterator[Sample]:
+def _frames(root: Path, findings: Findings, plan: _Usable, clip: _Clip) -> Iterator[Sample]:
     """The labelled frames of one video; labels and frames past the shorter of both are listed."""
     tree, name = plan.tree, clip.name
     valence, arousal = _axes(tree, name)

@@ -67,7 +67,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Cast:
     """What is to be drawn: the same plan gives the same bytes."""
 
     n: int  # images, both files together
@@ -111,7 +111,7 @@ def draw_affectnet(
     Raises ValueError for an unknown level, too few images, or a folder that holds anything else.
     """
     names = () if isinstance(odd, bool) else tuple(odd)
-    plan = Plan(n, seed, level, bool(odd))
+    plan = Cast(n, seed, level, bool(odd))
     check_wishes(NAME, names, level)
     _check(plan, out)
     _start_over(out)
@@ -132,7 +132,7 @@ def draw_affectnet(
     return card
 
 
-def _check(plan: Plan, out: Path) -> None:
+def _check(plan: Cast, out: Path) -> None:
     least = _PER_PERSON * _VALIDATION
     if plan.n < least:
         raise ValueError(f"n {plan.n} is below {least}, which leaves no validation; ask for more")
@@ -152,7 +152,7 @@ def _start_over(out: Path) -> None:
         (out / name).mkdir()
 
 
-def _draw_all(plan: Plan, out: Path, jobs: int) -> Iterator[tuple[int, list[Row]]]:
+def _draw_all(plan: Cast, out: Path, jobs: int) -> Iterator[tuple[int, list[Row]]]:
     """Each person with their rows, in any order."""
     everyone = range(plan.persons)
     tasks = [everyone[first : first + _PER_TASK] for first in everyone[::_PER_TASK]]
@@ -161,11 +161,11 @@ def _draw_all(plan: Plan, out: Path, jobs: int) -> Iterator[tuple[int, list[Row]
         yield from drawn
 
 
-def _draw_some(plan: Plan, out: Path, persons: range) -> list[tuple[int, list[Row]]]:
+def _draw_some(plan: Cast, out: Path, persons: range) -> list[tuple[int, list[Row]]]:
     return [(person, list(_draw_person(plan, out, person))) for person in persons]
 
 
-def _draw_person(plan: Plan, out: Path, person: int) -> Iterator[Row]:
+def _draw_person(plan: Cast, out: Path, person: int) -> Iterator[Row]:
     rng = np.random.default_rng([plan.seed, person])
     sitter = Identity.draw(rng)
     if plan.level == "easy":
@@ -175,7 +175,7 @@ def _draw_person(plan: Plan, out: Path, person: int) -> Iterator[Row]:
 
 
 def _draw_image(
-    plan: Plan, out: Path, person: int, image: int, sitter: Identity, rng: np.random.Generator
+    plan: Cast, out: Path, person: int, image: int, sitter: Identity, rng: np.random.Generator
 ) -> Row:
     code, extension, cut = _oddities(plan.odd, rng)
     scene = Scene.draw(rng, plan.level)
@@ -216,7 +216,7 @@ def _save(image: np.ndarray, path: Path) -> None:
     path.write_bytes(encoded.getvalue())
 
 
-def _card(plan: Plan, rows: dict[str, list[Row]]) -> dict[str, Any]:
+def _card(plan: Cast, rows: dict[str, list[Row]]) -> dict[str, Any]:
     people = Counter(plan.split_of(person) for person in range(plan.persons))
     return {
         "dataset": "affectnet",

@@ -53,7 +53,7 @@ class _Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Annotated:
     annotations: Annotations
     folders: dict[str, Path]  # of images, by person
     persons: list[str]  # annotated, with images, and checked
@@ -91,7 +91,7 @@ def read(
 
 def preflight(
     root: Path, findings: Findings, *, allow_count: bool = False, images: str = "cropped_aligned"
-) -> _Plan:
+) -> _Annotated:
     """Check the whole tree, record every check, and return what `read` then walks."""
     annotations = find_annotations(root, findings)
     folders = person_folders(root, images, findings)
@@ -112,7 +112,7 @@ def preflight(
     _check_tally(findings, tally)
     _check_files(root, annotations, findings, allow_count=allow_count)
     _check_overlap(root, annotations, findings)
-    return _Plan(annotations, folders, usable)
+    return _Annotated(annotations, folders, usable)
 
 
 def _check_files(
@@ -190,7 +190,7 @@ def _check_tally(findings: Findings, tally: _Tally) -> None:
     )
 
 
-def _labelled(root: Path, findings: Findings, plan: _Plan, person: str) -> Iterator[Sample]:
+def _labelled(root: Path, findings: Findings, plan: _Annotated, person: str) -> Iterator[Sample]:
     """Images of a person that have a row; what lacks its other half is listed."""
     rows, folder = person_rows(plan.annotations, person), plan.folders[person]
     frames, others = frames_of(folder)
@@ -248,7 +248,7 @@ def _places(root: Path, year: str, folder: Path) -> Callable[[int, str], dict[st
     return place
 
 
-def _without_labels(root: Path, plan: _Plan, person: str) -> Iterator[Sample]:
+def _without_labels(root: Path, plan: _Annotated, person: str) -> Iterator[Sample]:
     folder = plan.folders[person]
     place = _places(root, plan.annotations.year, folder)
     for number, name in frames_of(folder)[0].items():

@@ -113,10 +113,10 @@ def test_another_seed_gives_other_faces(tmp_path):
 
 
 def test_people_are_never_shared(drawn):
-    from shards.standins.affectnet import Plan
+    from shards.standins.affectnet import Cast
 
     _, card, _ = drawn
-    plan = Plan(144, 0, "normal", True)
+    plan = Cast(144, 0, "normal", True)
     split = {person: plan.split_of(person) for person in range(plan.persons)}
     assert Counter(split.values()) == {
         "train": card["identities"]["training.csv"],
