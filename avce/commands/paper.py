@@ -60,6 +60,8 @@ def sweep(
     chosen = tables.table(number)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise typer.BadParameter("a sweep launches its trainings; start it by python cli.py sweep")
+    if any(setting.partition("=")[0].strip() == "seed" for setting in settings or []):
+        raise typer.BadParameter("a sweep gives each run its seed; say --seeds N, not --set seed")
 
     def start(row: tables.Row, seed: int, folder: Path) -> list[str]:
         places = shards or [SHARDS / chosen.dataset]
@@ -69,12 +71,15 @@ def sweep(
         return command
 
     left = tables.missing(chosen, range(seeds), root)
+    try:
+        configs = [row.config and with_settings(row.config, settings or []) for row, _ in left]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     if dry_run:
         for row, seed in left:
             start(row, seed, tables.run_folder(chosen, row, seed, root))
         return
-    for row, _ in left:
-        config = row.config and with_settings(row.config, settings or [])
+    for (row, _), config in zip(left, configs, strict=True):
         if config and lacks_weights(config, settings or []):
             raise ValueError(
                 f"row {row.name} starts from the ImageNet weights of {config.encoder}, which "

@@ -88,7 +88,7 @@ def export(
     folder = run or latest()
     with_weights(folder, which)
     if to:
-        output(to, folder=True)
+        output(to, [folder], folder=True)
     from avce.inference.export import export as write
 
     for path in write(folder, to, form, which, sure_scores(folder, which)):

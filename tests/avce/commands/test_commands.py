@@ -103,6 +103,17 @@ def test_a_model_predicts_shards_and_leaves_the_house(place, type_in, monkeypatc
         "MODEL_CARD.md",
     }
     assert "95 % bootstrap intervals" in (place / "model/MODEL_CARD.md").read_text()
+    code, _, err = type_in("export", "--which", "last", "--out", "runs/first")
+    assert code == 1 and "name another place" in err
+    assert not (place / "runs/first/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("setting", ["lr=abc", "nonsense", "seed=7"])
+def test_a_sweep_of_what_cannot_be_trained_is_wrong_usage(setting, type_in, monkeypatch, tmp_path):
+    """With one seed for all, the folders seed0 and seed1 would hold the same run."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = type_in("sweep", "--table", "3", "--seeds", "2", "--dry-run", "--set", setting)
+    assert code == 2 and setting.split("=")[0] in err, err
 
 
 def test_eval_scores_a_selection_and_its_groups(place, type_in, monkeypatch):
