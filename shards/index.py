@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from shards.labels.integrity import PLACE, digest_of, stored, verify_tar
+from shards.labels.integrity import PLACE, digest_of, stored, verify_idx, verify_tar
 from shards.labels.opening import open_table
 from shards.labels.schema import BLOCK as BLOCK
 from shards.labels.schema import LABELS as LABELS
@@ -187,6 +187,7 @@ class LabelIndex:
             folder = int(self.folder_of_row(np.array([start]))[0])
             digests[folder].update(digest_of(tar.name, facts["sha256"], rows))
             problems += verify_tar(tar, facts, rows, start - int(self.folder_starts[folder]))
+            problems += verify_idx(tar, rows)
             if progress:
                 progress(stop, len(self))
         for folder, facts, digest in zip(self.folders, self._metadata, digests, strict=True):

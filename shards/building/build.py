@@ -323,6 +323,8 @@ class _Build:
         check_leaks(self._fragments(), self.report.findings)
         write_labels(self.store.local, self._fragments, self._metadata())
         index = LabelIndex.open(self.store.local)
+        if self.report.reused:
+            mend_indexes(self.store, index)
         self._fill_report(index)
         self.store.publish(LABELS)
 

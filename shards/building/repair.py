@@ -25,7 +25,7 @@ from shards.durable import write_aside
 from shards.findings import Findings
 from shards.image import Unreadable, probe
 from shards.index import LabelIndex
-from shards.labels.integrity import digest_of
+from shards.labels.integrity import digest_of, is_idx
 from shards.labels.opening import read_table
 from shards.labels.schema import FORMAT, LABELS, SCHEMA, TAR, checksum, encoded, metadata_of
 
@@ -67,7 +67,7 @@ def mend_indexes(store: Store, index: LabelIndex) -> list[str]:
     for number, tar in enumerate(index.tars):
         name, (start, stop) = index_name(tar.name), index.tar_starts[number : number + 2].tolist()
         rows = index.table.slice(start, stop - start)
-        if store.has(name) and _is_idx(store.read(name), rows):
+        if store.has(name) and is_idx(store.read(name), rows):
             continue
         members = _members(store.fetch(tar.name))
         (store.local / name).unlink(missing_ok=True)
@@ -75,19 +75,6 @@ def mend_indexes(store: Store, index: LabelIndex) -> list[str]:
         store.publish(name)
         mended.append(name)
     return mended
-
-
-def _is_idx(content: bytes, rows: pa.Table) -> bool:
-    """Whether the lines of an `.idx` say of each image what the index says."""
-    lines = content.decode(errors="replace").split("\n")
-    names = ("sample_key", "extension", "shard_offset", "image_size")
-    wanted = zip(*(rows[name].to_pylist() for name in names), strict=True)
-    starts = [f"{kind} {offset} {size} {key}.{kind} " for key, kind, offset, size in wanted]
-    return (
-        lines[0] == f"v1.2 {len(starts)}"
-        and len(lines) == len(starts) + 2
-        and all(map(str.startswith, lines[1:], starts))
-    )
 
 
 def _members(tar: Path) -> list[list[Member]]:

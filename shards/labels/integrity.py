@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,27 @@ def verify_tar(path: Path, recorded: dict[str, Any], rows: pa.Table, first_row: 
                 problem = f"the image of row {row} is not the one that was written"
             problems += [f"{path}: {problem}"] if problem else []
         return problems
+
+
+def is_idx(content: bytes, rows: pa.Table) -> bool:
+    """Whether the lines of an `.idx` say of each image what the index says."""
+    lines = content.decode(errors="replace").split("\n")
+    names = ("sample_key", "extension", "shard_offset", "image_size")
+    wanted = zip(*(rows[name].to_pylist() for name in names), strict=True)
+    starts = [f"{kind} {offset} {size} {key}.{kind} " for key, kind, offset, size in wanted]
+    return (
+        lines[0] == f"v1.2 {len(starts)}"
+        and len(lines) == len(starts) + 2
+        and all(map(str.startswith, lines[1:], starts))
+    )
+
+
+def verify_idx(tar: Path, rows: pa.Table) -> list[str]:
+    """What is wrong with the `.idx` beside a tar; a copy of the tars alone has none at all."""
+    path = tar.with_suffix(".idx")
+    if path.is_file():
+        wrong = "is of another tar" if not is_idx(path.read_bytes(), rows) else ""
+    else:
+        wrong = "is missing" if any(tar.parent.glob("*.idx")) else ""
+    mend = shlex.join(["python", "cli.py", "inspect", str(tar.parent), "--repair"])
+    return [f"{path} {wrong}; `{mend}` writes it again"] if wrong else []

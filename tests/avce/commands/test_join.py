@@ -16,10 +16,12 @@ SMALL = with_settings(RECIPES["demo"], ["batch_size=15", "image_size=64", "chann
 def test_a_checksum_sees_what_markers_do_not(tmp_path):
     index = write(tmp_path, range(1, 31))
     damage(index, 7, b"\x55", skip=900)  # inside the scan: it still decodes
-    val = index.where()
-    assert sum(1 for _ in stream(val, SMALL)) == 2
+    faces = index.where()
+    assert sum(1 for _ in stream(faces, SMALL, training=True)) == 2
     with pytest.raises(ValueError, match="checksum"):
-        list(stream(val, with_settings(SMALL, ["check=crc"])))
+        list(stream(faces, with_settings(SMALL, ["check=crc"]), training=True))
+    with pytest.raises(ValueError, match="checksum"):  # no score is of other pictures
+        list(stream(faces, SMALL))
 
 
 def test_a_cache_and_an_order_in_memory_change_no_pixel(tmp_path):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from shards import LabelIndex, write_shards
+from shards.building.repair import repair
 from shards.image import encode_png
 from shards.index import checksum
 from shards.labels.integrity import digest_of
@@ -119,3 +120,18 @@ def test_a_changed_image_and_a_cut_or_lost_tar_are_refused(copy):
     index.tars[0].unlink()
     with pytest.raises(FileNotFoundError, match="is missing though its index names it"):
         index.check_tar(0)
+
+
+@pytest.mark.parametrize("harm", ["cut", "emptied", "swapped", "removed"])
+def test_a_changed_idx_is_found_and_repaired(copy, harm):
+    first, second = copy / "00000.idx", copy / "00001.idx"
+    whole = first.read_bytes()
+    if harm == "removed":
+        first.unlink()
+    else:
+        changed = {"cut": whole[:-9], "emptied": b"", "swapped": second.read_bytes()}
+        first.write_bytes(changed[harm])
+    (problem,) = LabelIndex.open(copy).verify()
+    assert "00000.idx" in problem and f"inspect {copy} --repair" in problem
+    repair(copy)
+    assert first.read_bytes() == whole and not LabelIndex.open(copy).verify()
