@@ -184,6 +184,7 @@ class Config:
     clip: bool = _is(False, "predictions to [-1, 1] before scoring")
 
     # the loop
+    first_eval: Steps = _is(512, "samples scored before the first step; 0: the whole split")
     eval_every: Steps = _is(0, "iterations; 0: once an epoch")
     log_every: Count = _is(50, "iterations between records of the log")
     checkpoint_every_steps: Steps = _is(0, "0: only at the end of an epoch")

@@ -1,11 +1,15 @@
-"""Files that are whole or absent: written aside, synced, renamed."""
+"""Files that are whole or absent, and folders with one writer: written aside, synced, locked."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 _LARGEST = 64 * 2**20  # bytes of a JSON file of ours
 
@@ -59,3 +63,40 @@ def parsed(text: str) -> Any:
 
 def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number of JSON")
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a lock on `folder`/lock while the block runs; ValueError while another process does.
+
+    The kernel gives it back when its holder dies. Local disks have such locks (flock), NFS and
+    Lustre mounted with them too; where a file system has none, nobody is kept out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / "lock") as file:
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> TextIO:
+    while True:
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (its holder closes it)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            with file:
+                raise ValueError(
+                    f"{path.parent} is being written by another process ({file.read(200)}); wait "
+                    "for its end or stop it, or choose another folder"
+                ) from None
+        except OSError:
+            return file  # no locks here
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return file
+        file.close()  # its holder took it away in between

@@ -7,6 +7,7 @@ rank's part it differs from the one-process run; gathered, it does not.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -86,7 +87,78 @@ def of_first_rank(text: str) -> str:
 
 def launched() -> int:
     """Processes that torchrun or accelerate launch has started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    ranks, rank = (os.environ.get(name) or "0" for name in ("WORLD_SIZE", "RANK"))
+    if not (ranks + rank).isdecimal() or int(rank) >= max(1, int(ranks)):
+        raise ValueError(
+            f"RANK={rank} and WORLD_SIZE={ranks} name no rank of any launch; unset both, or start "
+            "by torchrun or accelerate launch"
+        )
+    return max(1, int(ranks))
+
+
+def local_device() -> torch.device:
+    """This rank's GPU; the current one outside a launch, the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if "LOCAL_RANK" not in os.environ:
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+
+
+# What `accelerate launch` and its configuration file ask for by environment, the word that means
+# nothing is asked for, and what says the same in a recipe.
+_LAUNCH = {
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "a larger --set batch_size=N over more ranks"),
+    "ACCELERATE_DYNAMO_BACKEND": ("no", "--dynamo_backend no: recipes are not compiled"),
+    "ACCELERATE_USE_FSDP": ("false", "no FSDP: each rank holds the whole model"),
+    "ACCELERATE_USE_DEEPSPEED": ("false", "no DeepSpeed: each rank holds the whole model"),
+    "ACCELERATE_USE_MEGATRON_LM": ("false", "no Megatron: each rank holds the whole model"),
+}
+
+
+def refuse_other_launch(precision: str) -> None:
+    """ValueError where Accelerate's environment asks for another training than the recipe."""
+    wanted = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if wanted not in ("no", "", precision):
+        mend = "--set precision=bf16 and " if wanted != "bf16" else "--set precision=bf16, or "
+        raise ValueError(
+            f"the launch asks for mixed precision {wanted} and the recipe says precision="
+            f"{precision}; use {mend}--mixed_precision no at the launch"
+        )
+    for name, (nothing, mend) in _LAUNCH.items():
+        if os.environ.get(name, nothing).lower() not in (nothing, ""):
+            raise ValueError(
+                f"the launch says {name}={os.environ[name]}, which would change what the recipe "
+                f"trains; use {mend}"
+            )
+
+
+class Ranks:
+    """What all ranks decide and one does, asked over the CPU: a GPU would first end its work."""
+
+    def __init__(self) -> None:
+        nccl = world_size() > 1 and dist.get_backend() != "gloo"
+        self.group: Any = dist.new_group(backend="gloo") if nccl else None
+        self.leads = world_size() == 1 or dist.get_rank() == 0
+
+    def any(self, *flags: bool) -> list[bool]:
+        """True where any rank says so: ranks must stop, save and fail at the same step."""
+        if world_size() == 1:
+            return list(flags)
+        votes = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(votes, dist.ReduceOp.MAX, group=self.group)
+        return [bool(vote) for vote in votes.tolist()]
+
+    def lead(self, write: Callable[[], object]) -> None:
+        """Rank 0 writes; what fails there ends every rank, or the others would wait for ever."""
+        failure = None
+        try:
+            if self.leads:
+                write()
+        except (OSError, ValueError) as error:
+            failure = error
+        if any(self.any(failure is not None)):
+            raise failure or OSError("rank 0 could not write; its message says why")
 
 
 def ranks_on_cpu() -> bool:

@@ -298,9 +298,9 @@ def room_checks(room: str, *about: Any) -> Iterator[tuple[str, str, str, str]]:
 
 def device() -> str:
     """This rank's GPU, or the CPU."""
-    import torch
+    from avce.ranks import local_device
 
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    return str(local_device())
 
 
 def launcher() -> list[str]:

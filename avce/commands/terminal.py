@@ -222,6 +222,11 @@ def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
 
         def progress(record: dict[str, Any]) -> None:
             nonlocal warned
+            if "note" in record:
+                tell(record["note"])
+            if "evaluated" in record:
+                drawn.update(task, note=f"evaluating {record['evaluated']}/{record['batches']}")
+                return
             if "val" in record:
                 line = f"step {record['step']}: {in_short(record['val'])}"
                 drawn.console.print(line, highlight=False)  # above the bar, which has no room

@@ -3,17 +3,21 @@
     checkpoints/step-00000250/
         weights.safetensors      every parameter and buffer of the method
         optimizers.safetensors   the tensors of every optimizer
-        rng.safetensors          the random generators of every rank
+        rng.safetensors          torch's random generators of every rank
         state.json               the rest: step, order position, best score, config, git commit
+        sums.json                the sha256 of each of them, checked at load
 
 A folder with its final name is complete: it was written as `step-00000250.part`, every file
-synced to disk, and then renamed. What ends in `.part` is rubbish that a killed process left behind.
+synced to disk, and then renamed. What ends in `.part` is rubbish that a killed process left behind;
+what ends in `.damaged` failed its checks when a run was resumed, which went on without it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,14 +25,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from avce.durable import sync_folder, write_synced
+from avce.durable import read_json, sync_folder, write_synced
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
+_TENSORS = ("weights", "optimizers", "rng")
+_SUMS = "sums.json"
 
 
 class Checkpoint(NamedTuple):
@@ -43,17 +49,51 @@ class Checkpoint(NamedTuple):
 # ---------------------------------------------------------------------------------- files
 
 
+_BLANK = b"0" * 64
+_SEAL = re.compile(rb'"sha256".{2}(.{64})', re.DOTALL)
+
+
 def as_safetensors(tensors: Mapping[str, Tensor], **metadata: object) -> bytes:
-    """Serialise; safetensors wants dense row-major tensors, channels_last weights are not."""
+    """Serialise, sealed by a sha256 of the whole file with the seal itself left blank.
+
+    safetensors wants dense row-major tensors, which channels_last weights are not.
+    """
     dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    facts = {name: str(value) for name, value in metadata.items()}
-    return safetensors_bytes(dense, facts or None)  # {} beside no tensor writes a broken header
+    said = {name: str(value) for name, value in metadata.items()} | {"sha256": _BLANK.decode()}
+    content = safetensors_bytes(dense, said)
+    return content.replace(_BLANK, hashlib.sha256(content).hexdigest().encode(), 1)
+
+
+def refuse_damage(path: Path) -> None:
+    """ValueError where a file of `as_safetensors` has changed since; others have no seal."""
+    content = path.read_bytes()
+    header = int.from_bytes(content[:8], "little")
+    seal = _SEAL.search(content, 8, min(8 + header, len(content)))
+    if seal is None:
+        return
+    blank = content[: seal.start(1)] + _BLANK + content[seal.end(1) :]
+    if hashlib.sha256(blank).hexdigest().encode() != seal[1]:
+        raise ValueError(
+            f"{path} is damaged: its sha256 is not the one it was written with; take another "
+            "checkpoint or copy the file again"
+        )
+
+
+def step_of(path: Path) -> int | None:
+    """After which step the weights in a file were saved; None where it is absent or damaged."""
+    try:
+        refuse_damage(path)
+        with safe_open(path, "pt") as file:
+            return int((file.metadata() or {})["step"])
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return None
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Load to host memory; a missing or damaged file is named in one sentence."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; is its folder a run that has saved once?")
+    refuse_damage(path)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -78,24 +118,25 @@ def save_checkpoint(folder: Path, content: Checkpoint, *, keep: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
-        remove_rubbish(folder)
+        shutil.rmtree(part, ignore_errors=True)
         write_folder(part, content)
         part.rename(path)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         raise OSError(error.errno, unsaved_message(path, error)) from error
     sync_folder(folder)
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    prune(folder, keep)
     return path
 
 
 def write_folder(part: Path, content: Checkpoint) -> None:
-    """All files of one checkpoint; `state.json` last."""
+    """All files of one checkpoint; their sums last."""
     part.mkdir()
-    for name in ("weights", "optimizers", "rng"):
-        write_synced(part / f"{name}.safetensors", as_safetensors(getattr(content, name)))
-    write_synced(part / "state.json", json.dumps(content.state, indent=1).encode())
+    files = {f"{name}.safetensors": as_safetensors(getattr(content, name)) for name in _TENSORS}
+    files["state.json"] = json.dumps(content.state, indent=1).encode()
+    sums = {name: hashlib.sha256(file).hexdigest() for name, file in files.items()}
+    for name, file in (files | {_SUMS: json.dumps(sums).encode()}).items():
+        write_synced(part / name, file)
     sync_folder(part)
 
 
@@ -106,15 +147,20 @@ def unsaved_message(path: Path, error: OSError) -> str:
     return f"{path} could not be written ({error.strerror}); {rest}; free some space and resume"
 
 
-def remove_rubbish(folder: Path) -> None:
-    """Delete what a killed process left half-written."""
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints, and what a killed process left half-done.
+
+    A checkpoint loses its name first: what is killed here must not look complete.
+    """
+    for old in checkpoints(folder)[:-keep]:
+        old.rename(old.with_name(f"{old.name}.part"))
     for part in folder.glob("step-*.part"):
         shutil.rmtree(part)
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted(p for p in folder.glob("step-*") if p.suffix != ".part")
+    return sorted(p for p in folder.glob("step-*") if not p.suffix)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -124,11 +170,23 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read one `step-N` folder."""
-    tensors = [
-        read_safetensors(path / f"{name}.safetensors") for name in ("weights", "optimizers", "rng")
-    ]
-    return Checkpoint(*tensors, state=json.loads((path / "state.json").read_text()))
+    """Read one `step-N` folder; what is missing or changed since is named: OSError, ValueError."""
+    tensors = [read_safetensors(path / f"{name}.safetensors") for name in _TENSORS]
+    state = read_json(path / "state.json")
+    if (path / _SUMS).exists():
+        refuse_other_sums(path, read_json(path / _SUMS))
+    if not isinstance(state, dict) or type(state.get("step")) is not int:
+        raise ValueError(f"{path}/state.json holds no object with a step; take another checkpoint")
+    return Checkpoint(*tensors, state=state)
+
+
+def refuse_other_sums(path: Path, sums: Any) -> None:
+    """ValueError naming the file of a checkpoint that is not the one it was written with."""
+    for name in (*(f"{tensors}.safetensors" for tensors in _TENSORS), "state.json"):
+        with open(path / name, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if not isinstance(sums, dict) or sums.get(name) != found:
+            raise ValueError(f"{path}/{name} is damaged: its sha256 is not the one in {_SUMS}")
 
 
 # ---------------------------------------------------------------------------------- optimizers
@@ -167,6 +225,15 @@ def load_optimizers(
                 state.setdefault(int(parameter), {})[field] = tensor
         groups = [_untangle(group) for group in settings[name]]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _lay_out(optimizer)
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give each moment its parameter's strides: fused optimizers walk raw memory."""
+    for parameter, fields in optimizer.state.items():
+        for field, value in fields.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                fields[field] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _untangle(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,18 +248,11 @@ def _untangle(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def get_rng(device: torch.device) -> dict[str, Tensor]:
-    """Where this rank's generators stand (torch, torch on `device`, numpy, python), as tensors."""
-    numpy_state: tuple[Any, ...] = np.random.get_state()  # type: ignore  # noqa: NPY002
-    _, keys, position, has_gauss, gauss = numpy_state
-    _, internal, next_gauss = random.getstate()
-    spare = [float(gauss) if has_gauss else float("nan")]
-    spare += [float("nan") if next_gauss is None else next_gauss]
-    state = {
-        "torch": torch.get_rng_state(),
-        "numpy": torch.tensor([*keys.tolist(), int(position)], dtype=torch.int64),
-        "python": torch.tensor(internal, dtype=torch.int64),
-        "gauss": torch.tensor(spare, dtype=torch.float64),  # NaN: no number is waiting
-    }
+    """Where this rank's generators stand: torch's, and torch's on `device`.
+
+    Nothing of ours draws from those of numpy and Python.
+    """
+    state = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
@@ -200,18 +260,9 @@ def get_rng(device: torch.device) -> dict[str, Tensor]:
 
 def set_rng(state: Mapping[str, Tensor], device: torch.device) -> None:
     """Put this rank's generators where `get_rng` found them."""
-    numpy_spare, python_spare = state["gauss"].tolist()
-    *keys, position = state["numpy"].tolist()
-    waiting = not np.isnan(numpy_spare)
-    words = np.array(keys, dtype=np.uint32)
-    np.random.set_state(  # noqa: NPY002
-        ("MT19937", words, position, int(waiting), numpy_spare if waiting else 0.0)
-    )
-    following = None if np.isnan(python_spare) else python_spare
-    random.setstate((3, tuple(state["python"].tolist()), following))
-    torch.set_rng_state(state["torch"])
+    torch.set_rng_state(state["torch"].clone())  # torch misreads a view with an offset
     if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+        torch.cuda.set_rng_state(state["cuda"].clone(), device)
 
 
 def seed_rng(seed: int) -> None:

@@ -4,8 +4,31 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """This rank's part of a global batch."""
+
+    image: Tensor  # (b, 3, h, w)
+    target: Tensor  # (b, 2) valence and arousal, or (b,) class codes
+    row: Tensor | None = None  # (b,) int64, in the label index
+    mask: Tensor | None = None  # (b,) bool, False where a sample is padding
+
+    def on(self, device: torch.device, *, channels_last: bool) -> Batch:
+        """Image and target on `device`; from pinned memory the copy does not block."""
+        image, target = (x.to(device, non_blocking=True) for x in self[:2])
+        if channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        return self._replace(image=image, target=target)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name to tensor, of those that are there."""
+        return {name: x for name, x in self._asdict().items() if x is not None}
 
 
 class Feed:
@@ -20,7 +43,7 @@ class Feed:
         self.waited = 0.0
 
     def __iter__(self) -> Iterator[Any]:
-        """Batches of one epoch from the current position; adds up the time spent waiting."""
+        """Batches of one epoch from the current position; adds up the host's time in waiting."""
         skip, self.skip = self.skip, 0
         source = iter(self.batches)
         if skip:
@@ -43,3 +66,17 @@ class Feed:
             self.batches.load_state_dict(state)
         else:
             self.skip = step % self.length
+
+
+def first_of(batches: Any, count: int) -> Generator[Any]:
+    """The first `count` batches; a loader left in the middle is put back where it was."""
+    place = batches.state_dict() if hasattr(batches, "state_dict") else None
+    try:
+        if count >= len(batches):
+            yield from batches
+            place = None
+        else:
+            yield from itertools.islice(batches, count)
+    finally:
+        if place is not None:
+            batches.load_state_dict(place)

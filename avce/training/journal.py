@@ -20,24 +20,27 @@ Record = dict[str, Any]
 class Journal:
     """One JSON object a line in `log.jsonl`, and the same record to every listener.
 
-    A run that goes on after a crash first drops the lines past its checkpoint, so that each step
-    stands in the file once.
+    A run that goes on after a crash first cuts the file to what its checkpoint had seen of it, so
+    that each step stands in it once.
     """
 
     def __init__(self, path: Path, listeners: list[Callable[[Record], None]]) -> None:
         self.path = path
         self.listeners = listeners
+        self.lines = 0
 
-    def drop_after(self, step: int) -> None:
-        """Forget records of later steps, and a last line that was cut off."""
-        if self.path.exists():
-            kept = [r for r in read_log(self.path) if r["step"] <= step]
-            write_aside(self.path, "".join(json.dumps(r) + "\n" for r in kept).encode())
+    def cut(self, lines: int | None, step: int) -> None:
+        """Keep the first `lines` records (None: those up to `step`); make the file if need be."""
+        found = read_log(self.path) if self.path.exists() else []
+        kept = [r for r in found if r["step"] <= step] if lines is None else found[:lines]
+        write_aside(self.path, "".join(json.dumps(r) + "\n" for r in kept).encode())
+        self.lines = len(kept)
 
     def write(self, record: Record) -> None:
         """Append the record, then tell the listeners."""
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        self.lines += 1
         for listener in self.listeners:
             listener(record)
 

@@ -95,6 +95,7 @@ class Session(BaseModel):
     step: int
     world_size: int
     git_commit: str | None = None
+    note: str | None = None  # what was unusual, such as damaged checkpoints that were passed over
 
 
 class Ending(BaseModel):

@@ -33,6 +33,7 @@ CHANGEABLE = frozenset(
     {
         "epochs",
         "eval_every",
+        "first_eval",
         "log_every",
         "checkpoint_every_steps",
         "checkpoint_every_minutes",
@@ -95,9 +96,11 @@ class RunFolder:
         """Where the full states lie."""
         return self.path / "checkpoints"
 
-    def record_session(self, step: int, world_size: int) -> None:
+    def record_session(self, step: int, world_size: int, note: str | None = None) -> None:
         """Write run.json with one more session, begun at `step`."""
-        session = Session(started=now(), step=step, world_size=world_size, git_commit=self.commit)
+        session = Session(
+            started=now(), step=step, world_size=world_size, git_commit=self.commit, note=note
+        )
         self.record.sessions = [*self.record.sessions, session]
         self.write()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -17,6 +18,7 @@ class StopSignals:
 
     def __init__(self, *, forgiving: bool) -> None:
         self.asked = False
+        self.asked_at = 0.0
         self.forgiving = forgiving
         self.before: dict[int, Any] = {}
 
@@ -33,4 +35,10 @@ class StopSignals:
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT and not self.forgiving:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked, self.asked_at = True, time.monotonic()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether who asked has waited a second: too long for what could be done again."""
+        return self.asked and time.monotonic() - self.asked_at > 1

@@ -2,18 +2,17 @@
 
 The trainer knows phases, not methods: for each phase of an iteration it asks the method for its
 losses (through `forward`, so that data-parallel ranks average gradients), goes backward, and steps
-the optimizers of the networks the phase names.
+the optimizers of the networks the phase names. `Saver` is what of it lies on disk, `Teller` what
+is said of it.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,31 +25,15 @@ from torch import Tensor
 
 from avce.config import Config
 from avce.durable import write_aside
-from avce.layers import SoftMax, SparseMax
 from avce.method.build import Method
-from avce.ranks import launched, ranks_on_cpu, use_own_cores
+from avce.ranks import Ranks, launched, ranks_on_cpu, refuse_other_launch, use_own_cores
 from avce.scores.evaluate import evaluate
-from avce.scores.metrics import ClassScores, Scores
-from avce.training.checkpoint import (
-    Checkpoint,
-    as_safetensors,
-    get_rng,
-    load_checkpoint,
-    load_optimizers,
-    newest_checkpoint,
-    optimizer_settings,
-    optimizer_tensors,
-    save_checkpoint,
-    seed_rng,
-    set_rng,
-)
-from avce.training.feed import Feed
-from avce.training.journal import Journal, Record, Stopwatch, flat_numbers
-from avce.training.run_folder import RunFolder, load_weights
+from avce.training.checkpoint import as_safetensors, get_rng, set_rng
+from avce.training.feed import Batch, Feed, first_of
+from avce.training.journal import Record, Stopwatch
+from avce.training.saving import AnyScores, Saver, Scored
 from avce.training.stopping import StopSignals
-
-Progress = Callable[[Record], None]
-AnyScores = Scores | ClassScores
+from avce.training.telling import Progress, Teller
 
 
 class Interrupted(Exception):
@@ -83,25 +66,33 @@ def fit(
     and `load_state_dict` is resumed by them; another one by skipping the batches already seen.
     Masks count in validation only: a masked training sample is a copy of another one, and to leave
     it out would give the ranks unequal batches.
-    `val` is scored before the first step, every `config.eval_every` steps (0: once an epoch) and
-    at the end; best is the highest mean CCC (accuracy for expressions), on validation data.
+    `val` is scored before the first step (its first `config.first_eval` samples), every
+    `config.eval_every` steps (0: once an epoch) and at the end; best is the highest mean CCC
+    (accuracy for expressions) on all of it.
 
     In `run` appear run.json, log.jsonl, best.safetensors, last.safetensors and checkpoints/.
-    `progress` gets each record of the log. `shards_facts` (digests) go to run.json, and a resumed
-    run must give the same.
+    `progress` gets each record of the log, and between them news: {"step", "note"} and
+    {"step", "evaluated", "batches"}. `shards_facts` (digests) go to run.json, and a resumed run
+    must give the same.
 
     Raises Interrupted after SIGTERM or Ctrl-C, LossNotFinite, OSError when the disk is full (the
-    last good checkpoint stays), ValueError when `run` holds another run or another config.
+    last good checkpoint stays), ValueError when `run` holds another run or another config, or is
+    being written by another process.
     """
     accelerator = open_accelerator(config, Path(run), unused=leaves_idle(method))
     if accelerator.device.type == "cpu":
         use_own_cores()
-    training = Training(accelerator, method, config, Feed(train), val, Path(run), progress)
-    training.begin(resume, shards_facts)
+    method.to(accelerator.device)
+    if config.channels_last:
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parts = (accelerator, Ranks(), method, config, Feed(train), Path(run))
+    saver, teller = Saver(*parts), Teller(*parts, progress)
     try:
         with StopSignals(forgiving=accelerator.num_processes > 1) as stop:
-            return training.loop(stop)
+            saver.open(resume, shards_facts)
+            return Training(saver, teller, val, stop).loop()
     finally:
+        saver.close()
         for tracker in accelerator.trackers:
             tracker.finish()
 
@@ -111,11 +102,13 @@ def fit(
 
 def open_accelerator(config: Config, run: Path, *, unused: bool) -> Accelerator:
     """Devices, ranks and trackers. Mixed precision is ours: Accelerate keeps it process-wide."""
+    refuse_other_launch(config.precision)
     tracker = None if config.log_with == "none" else config.log_with
     if tracker:
         refuse_missing_tracker(tracker)
     accelerator = Accelerator(
         cpu=ranks_on_cpu(),
+        mixed_precision="no",
         log_with=tracker,
         project_dir=str(run),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
@@ -152,166 +145,89 @@ def lr_factor(step: int, milestones: Iterable[int], factor: float) -> float:
 # ---------------------------------------------------------------------------------- the loop
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores with the step they belong to."""
-
-    step: int
-    scores: AnyScores
-
-    def beats(self, other: Scored | None) -> bool:
-        """Whether these weights are better; an undefined score (NaN) beats nothing defined."""
-        if other is None or math.isnan(other.scores.headline):
-            return True
-        return self.scores.headline > other.scores.headline
-
-    def for_people(self) -> dict[str, Any]:
-        """For run.json."""
-        return {"step": self.step, **self.scores.as_dict()}
-
-    def as_state(self) -> dict[str, Any]:
-        """For a checkpoint: everything, so that `from_state` gives an equal value."""
-        return {"step": self.step, "scores": asdict(self.scores)}
-
-    @staticmethod
-    def from_state(state: dict[str, Any] | None, config: Config) -> Scored | None:
-        """The inverse of `as_state`; JSON has turned the tuples into lists."""
-        if state is None:
-            return None
-        kind = ClassScores if config.task == "expression" else Scores
-        fields = {name: _tuples(value) for name, value in state["scores"].items()}
-        return Scored(state["step"], kind(**fields))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
 class Taken(NamedTuple):
     """An iteration whose losses have not been looked at yet."""
 
     step: int
-    batch: tuple[Tensor, ...]
+    batch: Batch
     losses: dict[str, Tensor]
+    finite: Tensor  # on the host, once `copied` has happened
+    copied: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, step: int, batch: Batch, losses: dict[str, Tensor]) -> Taken:
+        """Ask whether the losses are finite; a GPU answers later, and is not waited for."""
+        finite = torch.isfinite(torch.stack(list(losses.values()))).all()
+        if not finite.is_cuda:
+            return cls(step, batch, losses, finite, None)
+        flag = torch.empty((), dtype=torch.bool, pin_memory=True)
+        flag.copy_(finite, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        return cls(step, batch, losses, flag, copied)
+
+    def is_bad(self) -> bool:
+        """Whether a loss is not finite."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return not bool(self.finite)
+
+
+class _Halted(Exception):
+    """An evaluation was given up: who asked to stop has waited long enough."""
 
 
 class Training:
-    """A run in progress: what is trained, how far it is, and where it is written."""
+    """A run in progress: what is trained, and how far it is."""
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        method: Method,
-        config: Config,
-        feed: Feed,
-        val: Iterable[Any],
-        run: Path,
-        progress: Progress | None,
-    ) -> None:
-        self.accelerator, self.config, self.feed, self.val = accelerator, config, feed, val
-        self.device, self.run = accelerator.device, run
-        self.method = method.to(self.device)
-        if config.channels_last:
-            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizers = method.optimizers(config)
-        self.base_lr = {
-            name: [group["lr"] for group in o.param_groups] for name, o in self.optimizers.items()
-        }
+    def __init__(self, saver: Saver, teller: Teller, val: Any, stop: StopSignals) -> None:
+        self.saver, self.teller, self.val, self.stop = saver, teller, val, stop
+        self.accelerator, self.ranks = saver.accelerator, saver.ranks
+        self.method, self.config, self.feed = saver.method, saver.config, saver.feed
+        self.device, self.step = saver.device, saver.step
+        self.optimizers, self.base_lr = saver.optimizers, saver.base_lr
         # Accelerate's optimizer only adds what we do not use (scaler, accumulation) and looks for a
         # package on disk at every step: 0.6 ms each, with seven steps an iteration
-        self.wrapped = accelerator.prepare_model(method)
-        self.layers = [m for m in method.modules() if isinstance(m, SoftMax | SparseMax)]
-        self.step = 0
-        self.losses: dict[str, Tensor] = {}
-        self.best: Scored | None = None
-        self.last: Scored | None = None
-        self.journal = Journal(run / "log.jsonl", [progress] if progress else [])
+        self.wrapped = self.accelerator.prepare_model(self.method)
         self.unread: deque[Taken] = deque()
-        self.clock: Stopwatch | None = None
-        self.saved_at = time.monotonic()
+        self.total = self.config.epochs * self.feed.length
 
     @property
-    def leads(self) -> bool:
-        """Rank 0, which alone writes."""
-        return self.accelerator.is_main_process
-
-    @property
-    def epoch(self) -> int:
-        """Counted from 0, of the last iteration."""
-        return max(self.step - 1, 0) // self.feed.length
-
-    # ------------------------------------------------------------------ beginning and resuming
-
-    def begin(self, resume: bool, shards: dict[str, Any] | None) -> None:
-        """Open the run folder; a new run seeds the ranks, a resumed one takes up its state."""
-        ranks = self.accelerator.num_processes
-        if resume:
-            self.folder = RunFolder.reopen(self.run, self.config, shards)
-        else:
-            self.folder = RunFolder.begin(self.run, self.config, ranks, shards)
-        self.accelerator.wait_for_everyone()  # all have looked before rank 0 writes
-        seed_rng(self.config.seed + self.accelerator.process_index)
-        newest = newest_checkpoint(self.folder.checkpoints) if resume else None
-        if newest is not None:
-            self.take_up(load_checkpoint(newest), newest)
-        if self.leads:
-            self.folder.record_session(self.step, ranks)
-            self.journal.drop_after(self.step)
-            self.start_trackers()
-
-    def take_up(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Put everything where the checkpoint left it."""
-        state, rank = checkpoint.state, self.accelerator.process_index
-        load_weights(self.method, checkpoint.weights, path, self.config)
-        load_optimizers(self.optimizers, checkpoint.optimizers, state["optimizers"])
-        self.step = state["step"]
-        self.best = Scored.from_state(state["best"], self.config)
-        self.last = Scored.from_state(state["last"], self.config)
-        self.feed.go_to(self.step, state["order"])
-        if state["world_size"] == self.accelerator.num_processes:
-            set_rng({name: rows[rank] for name, rows in checkpoint.rng.items()}, self.device)
-        else:  # as many generators as ranks were saved; the order of samples does not need them
-            seed_rng(self.config.seed + 1_000_003 * self.step + rank)
-
-    def start_trackers(self) -> None:
-        """Rank 0 opens the trackers of `log_with` and hands them the config."""
-        if self.accelerator.log_with:
-            settings = {name: str(value) for name, value in self.config.to_dict().items()}
-            self.accelerator.init_trackers("trackers", settings)
-            self.journal.listeners.append(
-                lambda record: self.accelerator.log(flat_numbers(record), step=record["step"])
-            )
+    def place(self) -> Record:
+        """Where the training is; epochs are counted from 0, of the last iteration."""
+        return {"step": self.step, "epoch": max(self.step - 1, 0) // self.feed.length}
 
     # ------------------------------------------------------------------ iterations
 
-    def loop(self, stop: StopSignals) -> AnyScores:
-        """All iterations that are left; then the final evaluation, weights and run.json."""
-        total = self.config.epochs * self.feed.length
+    def loop(self) -> AnyScores:
+        """All iterations that are left; then the final weights and run.json."""
+        saver = self.saver
+        self.ranks.lead(lambda: self.teller.open(self.step, saver.lines, saver.notes))
         self.method.train()
-        if self.step == 0:
-            self.score()  # what there is to beat
-        self.restart_window()
-        while self.step < total:
+        if self.due and (saver.last is None or saver.last.step != self.step):
+            self.score()  # before the first step: what there is to beat
+        self.teller.restart(self.step)
+        while self.step < self.total:
             for batch in self.feed:
-                self.iterate(batch)
-                self.look_after(stop, total)
-        return self.finish()
+                self.iterate(Batch(*batch))
+                self.look_after()
+        return saver.finish(self.step)
 
-    def iterate(self, batch: tuple[Tensor, ...]) -> None:
+    def iterate(self, batch: Batch) -> None:
         """One batch through every phase."""
         self.step += 1
-        measured = self.step % self.config.log_every == 0
-        self.clock = Stopwatch(self.device) if measured else None
-        image, target = self.to_device(batch)
+        self.teller.measure(self.step, self.device)
+        image, target, *_ = batch.on(self.device, channels_last=self.config.channels_last)
         self.set_learning_rates()
         losses: dict[str, Tensor] = {}
-        with self.clock.watching(self.layers, "layers") if self.clock else nullcontext():
+        clock = self.teller.clock
+        with clock.watching(self.teller.layers, "layers") if clock else nullcontext():
             for phase, trained in self.method.phases.items():
                 found = self.take_step(image, target, phase, trained)
                 losses |= {name: loss.detach() for name, loss in found.items()}
-        self.images += len(image) * self.accelerator.num_processes
+        self.teller.images += len(image) * self.accelerator.num_processes
+        self.unread.append(Taken.of(self.step, batch, losses))
         self.losses = losses
-        self.unread.append(Taken(self.step, batch, losses))
 
     def take_step(
         self, image: Tensor, target: Tensor, phase: str, trained: tuple[str, ...]
@@ -330,14 +246,7 @@ class Training:
 
     def part(self, name: str) -> Any:
         """Time a block when this step is measured."""
-        return self.clock.part(name) if self.clock else nullcontext()
-
-    def to_device(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Image and target on the device; from pinned memory the copy does not block."""
-        image, target = (tensor.to(self.device, non_blocking=True) for tensor in batch[:2])
-        if self.config.channels_last:
-            image = image.contiguous(memory_format=torch.channels_last)
-        return image, target
+        return self.teller.clock.part(name) if self.teller.clock else nullcontext()
 
     def set_learning_rates(self) -> None:
         """The schedule counts iterations and applies to every optimizer."""
@@ -348,34 +257,30 @@ class Training:
 
     # ------------------------------------------------------------------ between iterations
 
-    def look_after(self, stop: StopSignals, total: int) -> None:
+    def look_after(self) -> None:
         """What is due after an iteration, in the same order on every rank."""
         bad = self.first_bad(keep=1 if self.device.type == "cuda" else 0)
-        late = time.monotonic() - self.saved_at > 60 * self.config.checkpoint_every_minutes
-        asked, late, broken = self.agree(stop.asked, late and self.leads, bad is not None)
+        late = self.saver.late and self.ranks.leads
+        asked, late, broken = self.ranks.any(self.stop.asked, late, bad is not None)
         if broken:
             self.refuse_loss(bad)
         if self.step % self.config.log_every == 0:
-            self.report(total)
-        if self.step % (self.config.eval_every or self.feed.length) == 0:
+            rates = {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
+            place = self.place | {"steps": self.total}
+            self.teller.report(place, self.losses, rates)
+        if self.due:
             self.score()
-        if asked or late or self.step % self.save_every == 0 or self.step == total:
+        every = self.config.checkpoint_every_steps or self.feed.length
+        if asked or late or self.step % every == 0 or self.step == self.total:
             self.save()
-        if asked and self.step < total:
-            raise Interrupted(self.run, self.save(), self.step)
+        if asked and self.step < self.total:
+            raise self.interrupted()
 
     @property
-    def save_every(self) -> int:
-        """Steps between checkpoints."""
-        return self.config.checkpoint_every_steps or self.feed.length
-
-    def agree(self, *flags: bool) -> list[bool]:
-        """True where any rank says so: ranks must stop, save and fail at the same step."""
-        if self.accelerator.num_processes == 1:
-            return list(flags)
-        votes = torch.tensor(flags, dtype=torch.int32, device=self.device)
-        dist.all_reduce(votes, dist.ReduceOp.MAX)
-        return [bool(vote) for vote in votes.tolist()]
+    def due(self) -> bool:
+        """Whether this is a step to evaluate after; the first and the last are."""
+        every = self.config.eval_every or self.feed.length
+        return self.step % every == 0 or self.step == self.total
 
     def first_bad(self, keep: int) -> Taken | None:
         """The first unread iteration with a loss that is not finite.
@@ -384,7 +289,7 @@ class Training:
         """
         while len(self.unread) > keep:
             taken = self.unread.popleft()
-            if not bool(torch.isfinite(torch.stack(list(taken.losses.values()))).all()):
+            if taken.is_bad():
                 return taken
         return None
 
@@ -392,11 +297,10 @@ class Training:
         """Stop: name step, losses and rows, and save the batch for a look at it."""
         if bad is None:
             raise LossNotFinite(f"a loss of another rank is not finite near step {self.step}")
-        rank = self.accelerator.process_index
-        path = self.run / f"bad-step-{bad.step:08d}-rank-{rank}.safetensors"
-        names = ("image", "target", "row", "mask")
-        write_aside(path, as_safetensors(dict(zip(names, bad.batch, strict=False)), step=bad.step))
-        rows = bad.batch[2].tolist() if len(bad.batch) > 2 else "not known"
+        name = f"bad-step-{bad.step:08d}-rank-{self.accelerator.process_index}.safetensors"
+        path = self.saver.run / name
+        write_aside(path, as_safetensors(bad.batch.tensors(), step=bad.step))
+        rows = "not known" if bad.batch.row is None else bad.batch.row.tolist()
         culprits = {n: float(v) for n, v in bad.losses.items() if not math.isfinite(float(v))}
         raise LossNotFinite(
             f"step {bad.step}: the loss is not finite ({culprits}); rows of the batch: {rows}; "
@@ -404,120 +308,53 @@ class Training:
             "resume from the last checkpoint"
         )
 
-    # ------------------------------------------------------------------ telling
+    def save(self) -> Path:
+        """A checkpoint, never of bad weights over a good one."""
+        bad = self.first_bad(keep=0)
+        if any(self.ranks.any(bad is not None)):
+            self.refuse_loss(bad)
+        path = self.saver.save(self.step, self.teller.journal.lines)
+        self.teller.restart(self.step)
+        return path
 
-    def restart_window(self) -> None:
-        """Begin to count images and waiting for the next record."""
-        self.window, self.images, self.feed.waited = time.perf_counter(), 0, 0.0
-        self.window_step = self.step
+    def interrupted(self) -> Interrupted:
+        """What to raise after a stop that was asked for, all being saved."""
+        return Interrupted(self.saver.run, self.save(), self.step)
 
-    def report(self, total: int) -> None:
-        """One record of the log: losses, learning rates, speed and where the time goes."""
-        seconds = time.perf_counter() - self.window
-        steps = self.step - self.window_step
-        record: Record = {
-            "step": self.step,
-            "steps": total,
-            "epoch": self.epoch,
-            "losses": {name: float(loss) for name, loss in self.losses.items()},
-            "lr": {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()},
-            "images_per_s": round(self.images / seconds, 1),
-            "wait_ms": round(1e3 * self.feed.waited / steps, 3),
-            "share": self.clock.shares(seconds / steps) if self.clock else {},
-        }
-        record |= self.method.gauges()
-        if self.config.audit:
-            record["audit"] = max((x.largest_difference for x in self.layers), default=0.0)
-        self.on_lead(lambda: self.journal.write(record))
-        self.restart_window()
+    # ------------------------------------------------------------------ evaluation
 
     def score(self) -> None:
         """Evaluate on `val`, log it, and keep the weights if they are the best so far."""
-        start = time.perf_counter()
+        clock = Stopwatch(self.device)
         self.share_buffers()
-        scores = evaluate(self.method, self.val, config=self.config)
-        self.last = Scored(self.step, scores)
-        if self.last.beats(self.best):
-            self.best = self.last
-            weights = self.weights()
-            self.on_lead(lambda: self.folder.save_weights("best", weights, self.step))
-        record = {"step": self.step, "epoch": self.epoch, "val": scores.as_dict()}
-        record["eval_s"] = round(time.perf_counter() - start, 3)
-        self.on_lead(lambda: self.journal.write(record))
-        self.restart_window()
+        batches = len(self.val)
+        asked = -(-self.config.first_eval // self.config.batch_size) or batches
+        count = min(batches, asked) if self.step == 0 else batches
+        with clock.part("eval"):
+            scores = self.scores(count)
+        if count == batches:
+            self.saver.keep(Scored(self.step, scores))
+        record = {"val": scores.as_dict(), "eval_s": round(clock.seconds["eval"], 3)}
+        self.teller.write(self.place | record)
+
+    def scores(self, count: int) -> AnyScores:
+        """Of the first `count` batches; given up, all as before it, once a stop is overdue."""
+        before = get_rng(self.device)
+
+        def heard(done: int, _: int) -> None:
+            if any(self.ranks.any(self.stop.overdue)):
+                raise _Halted
+            self.teller.evaluating(self.step, done, count)
+
+        try:
+            with closing(first_of(self.val, count)) as batches:
+                return evaluate(self.method, batches, config=self.config, progress=heard)
+        except _Halted:
+            set_rng(before, self.device)
+            raise self.interrupted() from None
 
     def share_buffers(self) -> None:
         """Give all ranks rank 0's BatchNorm statistics, as DDP does only before a forward."""
         if self.accelerator.num_processes > 1:
             for buffer in self.method.buffers():
                 dist.broadcast(buffer, 0)
-
-    # ------------------------------------------------------------------ saving
-
-    def weights(self) -> dict[str, Tensor]:
-        """Every parameter and buffer of the method, without DDP's prefix."""
-        return self.method.state_dict()
-
-    def save(self) -> Path:
-        """Write the full state (once per step) and `last.safetensors`; rank 0 writes for all.
-
-        A disk error on rank 0 ends all ranks, with the sentence on rank 0.
-        """
-        bad = self.first_bad(keep=0)
-        if any(self.agree(bad is not None)):
-            self.refuse_loss(bad)  # never over a good checkpoint
-        path = self.folder.checkpoints / f"step-{self.step:08d}"
-        content = Checkpoint(
-            weights=self.weights(),
-            optimizers=optimizer_tensors(self.optimizers),
-            rng=self.all_rng(),
-            state=self.state(),
-        )
-        self.on_lead(lambda: self.write(content))
-        self.saved_at = time.monotonic()
-        self.restart_window()
-        return path
-
-    def write(self, content: Checkpoint) -> None:
-        """Rank 0's part of `save`."""
-        save_checkpoint(self.folder.checkpoints, content, keep=self.config.keep_last)
-        self.folder.save_weights("last", content.weights, self.step)
-
-    def on_lead(self, write: Callable[[], object]) -> None:
-        """Rank 0 writes; a disk error there ends every rank, or the others would wait for ever."""
-        failure = None
-        try:
-            if self.leads:
-                write()
-        except OSError as error:
-            failure = error
-        if any(self.agree(failure is not None)):
-            raise failure or OSError("rank 0 could not write to disk; its message says where")
-
-    def all_rng(self) -> dict[str, Tensor]:
-        """The generators of every rank, one row a rank."""
-        mine = {n: t.to(self.device)[None] for n, t in get_rng(self.device).items()}
-        return {n: torch.as_tensor(self.accelerator.gather(t)) for n, t in mine.items()}
-
-    def state(self) -> dict[str, Any]:
-        """What is not a tensor."""
-        return {
-            "step": self.step,
-            "order": self.feed.state(),
-            "world_size": self.accelerator.num_processes,
-            "optimizers": optimizer_settings(self.optimizers),
-            "best": self.best.as_state() if self.best else None,
-            "last": self.last.as_state() if self.last else None,
-            "config": self.config.to_dict(),
-            "git_commit": self.folder.commit,
-        }
-
-    def finish(self) -> AnyScores:
-        """Score the final weights unless they just were, and close the run."""
-        if self.last is None or self.last.step != self.step:
-            self.score()
-            self.save()
-        assert self.best and self.last
-        scores = {"best": self.best.for_people(), "last": self.last.for_people()}
-        self.on_lead(lambda: self.folder.record_scores(scores))
-        return self.best.scores

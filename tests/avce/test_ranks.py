@@ -14,7 +14,7 @@ from torch import Tensor
 
 from avce.config import Config, with_settings
 from avce.method.build import build_method
-from avce.ranks import all_sum, gather, world_size
+from avce.ranks import all_sum, gather, launched, refuse_other_launch, world_size
 from avce.recipes import RECIPES
 from avce.scores.metrics import Moments
 
@@ -101,3 +101,46 @@ def test_scores_and_labels_of_two_ranks_are_those_of_one(two_ranks):
 def test_without_ranks_nothing_happens():
     rows = torch.rand(3, 2)
     assert gather(rows) is rows and all_sum(rows) is rows and world_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "precision", "said"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "no", "--set precision=bf16, or"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "no", "mixed precision fp16"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "bf16", "--mixed_precision no"),
+        ("ACCELERATE_MIXED_PRECISION", "fp8", "no", "mixed precision fp8"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "no", "--set batch_size"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "no", "--dynamo_backend no"),
+        ("ACCELERATE_USE_FSDP", "true", "no", "FSDP"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "no", "DeepSpeed"),
+    ],
+)
+def test_a_launch_that_contradicts_the_recipe_is_refused(monkeypatch, name, value, precision, said):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=said) as error:
+        refuse_other_launch(precision)
+    assert "\n" not in str(error.value)
+
+
+def test_a_launch_that_agrees_is_welcome(monkeypatch):
+    for name, value in (
+        ("ACCELERATE_MIXED_PRECISION", "bf16"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"),
+        ("ACCELERATE_DYNAMO_BACKEND", "no"),
+        ("ACCELERATE_USE_FSDP", "false"),
+    ):
+        monkeypatch.setenv(name, value)
+    refuse_other_launch("bf16")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    refuse_other_launch("no")
+
+
+@pytest.mark.parametrize(("rank", "ranks"), [("1", None), ("1", "1"), ("x", "2"), ("0", "many")])
+def test_a_rank_of_no_launch_is_one_sentence(monkeypatch, rank, ranks):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if ranks:
+        monkeypatch.setenv("WORLD_SIZE", ranks)
+    with pytest.raises(ValueError, match="name no rank of any launch"):
+        launched()

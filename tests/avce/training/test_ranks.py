@@ -41,7 +41,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything two ranks do, and then what one rank does, in two launches."""
     folder = tmp_path_factory.mktemp("ranks")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    launch(torchrun, folder, "two=train", "norm=norm", "bad=poison", "cut=stop", "avce2=avce")
+    launch(
+        torchrun,
+        folder,
+        "two=train",
+        "norm=norm",
+        "bad=poison",
+        "cut=stop",
+        "avce2=avce",
+        "pair=stop",
+        "pair=resume",
+    )
     launch([], folder, "one=train", "cut=resume", "avce1=avce")
     return folder
 
@@ -102,6 +112,14 @@ def test_ranks_stop_together_and_another_number_goes_on(folder):
     assert served == answer(folder, "one.train")["served"]  # the same global batches, each once
     one, cut = (load_file(folder / name / "last.safetensors") for name in ("one", "cut"))
     torch.testing.assert_close(one, cut, atol=1e-5, rtol=1e-4)
+
+
+def test_two_ranks_go_on_as_two_bit_for_bit(folder):
+    ended = [answer(folder, f"pair.{task}", rank)["ended"] for task in ("stop", "resume")
+             for rank in (0, 1)]  # fmt: skip
+    assert ended == ["stopped 6", "stopped 6", "finished", "finished"]
+    two, pair = (load_file(folder / name / "last.safetensors") for name in ("two", "pair"))
+    torch.testing.assert_close(pair, two, atol=0, rtol=0)
 
 
 def test_a_nan_on_one_rank_stops_both(folder):

@@ -194,8 +194,6 @@ def test_a_resumed_run_is_bit_identical(tmp_path, stop):
         load_checkpoint(checkpoints(tmp_path / r / "checkpoints")[-1]) for r in ("cut", "whole")
     ]
     assert_same(ends[0].optimizers, ends[1].optimizers)
-    for end in ends:
-        del end.rng["python"]  # the type checks of these tests draw from it to pick what to check
     assert_same(ends[0].rng, ends[1].rng)
     sessions = json.loads((tmp_path / "cut" / "run.json").read_text())["sessions"]
     assert [s["step"] for s in sessions] == [0, stop]
