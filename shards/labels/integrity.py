@@ -123,7 +123,10 @@ def is_idx(content: bytes, rows: pa.Table) -> bool:
     lines = content.decode(errors="replace").split("\n")
     names = ("sample_key", "extension", "shard_offset", "image_size")
     wanted = zip(*(rows[name].to_pylist() for name in names), strict=True)
-    starts = [f"{kind} {offset} {size} {key}.{kind} " for key, kind, offset, size in wanted]
+    starts = [
+        f"{kind} {offset} {size} {key}.{kind} row {row_offset(offset, size)} 8 {key}.row"
+        for key, kind, offset, size in wanted
+    ]
     return (
         lines[0] == f"v1.2 {len(starts)}"
         and len(lines) == len(starts) + 2
