@@ -110,7 +110,7 @@ def _repair_index(store: Store) -> list[str]:
         table = read_table(folder / LABELS)
         facts = metadata_of(table.schema)
         index = LabelIndex.open(folder)
-        problems = index.verify()
+        problems = index.verify(beside=False)
         if not problems and facts["format"] == FORMAT:
             return []
         if problems and facts["format"] < FORMAT:
