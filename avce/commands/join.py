@@ -134,10 +134,12 @@ def predict_split(run: Path, choice: Choice, flip: bool = False) -> Evaluated:
 
 
 def latest() -> Path:
-    """The run under runs/ that went on last."""
+    """The newest finished run under runs/, said by name."""
     from avce.training.record import latest_run
 
-    return latest_run(RUNS)
+    found = latest_run(RUNS)
+    tell(f"the newest finished run is {found}")
+    return found
 
 
 def filmed(

@@ -71,9 +71,12 @@ SettingsOption = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Set a field of the recipe; repeatable."),
 ]
 RunsArgument = Annotated[
-    list[Path] | None, typer.Argument(metavar="RUN...", help="Default: the latest under runs/.")
+    list[Path] | None,
+    typer.Argument(metavar="RUN...", help="Default: the newest finished one under runs/."),
 ]
-RunOption = Annotated[Path | None, typer.Option(help="Default: the latest under runs/.")]
+RunOption = Annotated[
+    Path | None, typer.Option(help="Default: the newest finished one under runs/.")
+]
 RootOption = Annotated[Path, typer.Option(help="Where finished runs lie.")]
 ShardsOption = Annotated[
     list[Path] | None,

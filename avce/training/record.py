@@ -105,6 +105,7 @@ class Ending(BaseModel):
     version: Annotated[int, Field(ge=1, le=VERSION)] = 1
     finished: str | None = None
     scores: dict[str, RunScores] | None = None  # best, last
+    imported: dict[str, str] | None = None  # file -> digest, of weights made elsewhere
 
 
 def _config(value: Any) -> Config:
@@ -127,7 +128,6 @@ class RunRecord(Ending):
     shards: Shards = Shards()
     started: str | None = None
     sessions: list[Session] = []
-    imported: dict[str, str] | None = None  # file -> digest, of weights made elsewhere
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: what was said, and no default that was not."""
@@ -149,13 +149,30 @@ def read_record(run: Path | str, kind: type[R] = RunRecord) -> R:
 
 
 def latest_run(folder: Path) -> Path:
-    """The run under `folder` that was begun or went on last."""
-    runs = sorted(folder.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
-    if not runs:
+    """The run under `folder` that ended last: one that still goes on, or broke off, is none.
+
+    Raises FileNotFoundError where there is none.
+    """
+    runs = sorted(folder.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in runs:
+        if _is_finished(path.parent):
+            return path.parent
+    if runs:
         raise FileNotFoundError(
-            f"{folder} holds no run; train one first (`accelerate launch cli.py train`)"
+            f"{folder} holds no finished run, and the latest, {runs[0].parent}, has not ended; go "
+            "on with it (`train --resume`), or name a run"
         )
-    return runs[-1].parent
+    raise FileNotFoundError(
+        f"{folder} holds no run; train one first (`accelerate launch cli.py train`)"
+    )
+
+
+def _is_finished(run: Path) -> bool:
+    try:
+        record = read_record(run, Ending)
+    except ValueError:  # damaged, so nobody knows; whoever names it is told
+        return False
+    return bool(record.finished or record.imported)
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +11,15 @@ import pytest
 
 from avce.config import Config
 from avce.recipes import RECIPES
-from avce.training.record import VERSION, Ending, RunRecord, Shards, read_record, versions
+from avce.training.record import (
+    VERSION,
+    Ending,
+    RunRecord,
+    Shards,
+    latest_run,
+    read_record,
+    versions,
+)
 from avce.training.run_folder import RunFolder
 from pipelines.health import flavours
 
@@ -95,3 +104,27 @@ def test_the_same_shards_are_known_wherever_they_lie(tmp_path):
     moved = Shards(folders=[str(tmp_path / "old" / "data" / "affectnet"), str(data), "data/none"])
     run = tmp_path / "new" / "runs" / "one"
     assert moved.places(run) == [data, data, Path("data/none")]
+
+
+def test_the_latest_run_is_the_newest_finished_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        latest_run(tmp_path)
+    endings = (
+        {"finished": "2026"},
+        {"imported": {"a.pth": "0"}},
+        {"finished": None},
+        {"version": 99},
+    )
+    for number, ending in enumerate(endings):
+        run = tmp_path / f"run{number}"
+        run.mkdir()
+        os.utime(
+            written(run, json.dumps({"config": {}} | ending)) / "run.json", (number, 1000 + number)
+        )
+    assert latest_run(tmp_path) == tmp_path / "run1"
+    os.utime(tmp_path / "run0/run.json")
+    assert latest_run(tmp_path) == tmp_path / "run0"
+    for number in (0, 1):
+        (tmp_path / f"run{number}/run.json").unlink()
+    with pytest.raises(FileNotFoundError, match="run3, has not ended"):
+        latest_run(tmp_path)
