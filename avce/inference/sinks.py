@@ -67,7 +67,7 @@ class _Aside:
     def __init__(self, path: Path, config: Config, facts: Mapping[str, Any] | None) -> None:
         self.path, self.config, self.faces = path, config, 0
         self.facts = json.dumps(facts, indent=1) if facts else ""
-        self.part = path.with_name(f"{path.name}.part")
+        self.part = Path(f"{path}.part")  # stdout has no path, and no part
 
     def place(self, whole: bool) -> Path | None:
         """Where what was written belongs; None where there is nothing to keep."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def test_a_whole_result_replaces_another(predictor, tmp_path, suffix):
     path.write_bytes(b"before")
     assert said(predictor, path).kept == path
     assert path.read_bytes() != b"before" and not list(tmp_path.glob("*part*"))
+
+
+def test_without_a_path_the_lines_go_to_stdout_alone(predictor, tmp_path, monkeypatch):
+    shown, empty = tmp_path / "shown", tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    with shown.open("w", encoding="utf-8") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        done = predict_to(sink_for(None, CONFIG, FACTS), predictor, frames(), batch_size=2)
+    lines = list(csv.DictReader(shown.read_text().splitlines()))
+    assert [line["frame"] for line in lines] == ["0", "1", "2", "3"]
+    assert done.kept is None and not list(empty.iterdir())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES[:3])
