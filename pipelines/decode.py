@@ -97,10 +97,9 @@ class Graph:
             encoded, fed = self._content(), self._fed()
             if shape.stored is None:
                 picture = fn.resize(self._decode(encoded), resize_shorter=round(shape.size / CROP))
-                picture = self._crop(picture, *fed[:2])
+                pipeline.set_outputs(self._cut(picture, fed))
             else:
-                picture = self._decode(encoded, *fed[:2])
-            pipeline.set_outputs(self._normalised(picture, fed))
+                pipeline.set_outputs(self._normalised(self._decode(encoded, *fed[:2]), fed))
         return pipeline
 
     def pictures(self) -> Pipeline:
@@ -114,7 +113,7 @@ class Graph:
         where = "cpu" if self.device is None else "gpu"
         with self._pipeline() as pipeline:
             pictures, fed = self._content(ndim=3, layout="HWC", device=where), self._fed()
-            pipeline.set_outputs(self._normalised(self._crop(pictures, *fed[:2]), fed))
+            pipeline.set_outputs(self._cut(pictures, fed))
         return pipeline
 
     def _pipeline(self) -> Pipeline:
@@ -143,21 +142,31 @@ class Graph:
         how["device"] = "cpu" if self.device is None else "mixed"
         if not place:
             return fn.decoders.image(encoded, **how)
-        crop = self.geometry.crop
-        x, y = place
-        return fn.decoders.image_crop(encoded, crop=(crop, crop), crop_pos_x=x, crop_pos_y=y, **how)
+        return fn.decoders.image_crop(encoded, **self._place(*place), **how)
 
-    def _crop(self, picture: Any, x: Any, y: Any) -> Any:
-        side = self.geometry.crop
-        return fn.crop(picture, crop=(side, side), crop_pos_x=x, crop_pos_y=y)
+    def _place(self, x: Any, y: Any) -> dict[str, Any]:
+        return {"crop": [self.geometry.crop] * 2, "crop_pos_x": x, "crop_pos_y": y}
 
-    def _normalised(self, picture: Any, fed: Sequence[Any]) -> Any:
+    def _cut(self, picture: Any, fed: Sequence[Any]) -> Any:
+        """Crop and normalise, in one pass where no resize comes between: a copy costs as much."""
+        place = self._place(*fed[:2])
+        if self.geometry.crop == self.geometry.size:
+            return self._normalised(picture, fed, **place)
+        return self._normalised(fn.crop(picture, **place), fed)
+
+    def _normalised(self, picture: Any, fed: Sequence[Any], **place: Any) -> Any:
         if self.geometry.crop != self.geometry.size:
             picture = fn.resize(picture, size=[self.geometry.size] * 2)
         _, _, flip, mean, std = fed
         layout = "HWC" if self.channels_last else "CHW"
         return fn.crop_mirror_normalize(
-            picture, mirror=flip, mean=mean, std=std, dtype=Kind.FLOAT, output_layout=layout
+            picture,
+            mirror=flip,
+            mean=mean,
+            std=std,
+            dtype=Kind.FLOAT,
+            output_layout=layout,
+            **place,
         )
 
 

@@ -127,7 +127,7 @@ class _Step:
 
     def __init__(self, at: tuple[int, int], steps: Steps, draws: Draws) -> None:
         self.at = at  # epoch, step
-        self.positions, _, self.mask = (field[0] for field in steps)
+        self.positions, _, self.mask = steps
         self.draws = draws
         self.images: Any = None  # encoded, or pictures of the cache
         self.lost = np.zeros(len(self.positions), bool)
@@ -301,8 +301,8 @@ class Batches:
 
     def _prepared(self, at: tuple[int, int]) -> _Step:
         """A step with its images, whole ones only: nothing else may reach DALI."""
-        steps = self.order.at(*at)
-        first, n = int(steps.places[0, 0]), self.order.rank_batch
+        steps = self.order.step(*at)
+        first, n = int(steps.places[0]), self.order.rank_batch
         step = _Step(at, steps, draw(self.augment, self.order.seed, at[0], first, n))
         if self._pictures is None:
             step.images, broken = self._tars.read(step.positions)

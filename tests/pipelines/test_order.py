@@ -115,6 +115,18 @@ def test_a_step_can_be_asked_for_alone(kind):
         assert np.array_equal(alone.places[0], together.places[step])
 
 
+@pytest.mark.parametrize("kind", ["global", "blocks"])
+def test_a_step_is_its_row_of_all_steps_and_its_owner_may_write_to_it(kind):
+    order = Order(length=1000, batch_size=24, kind=kind, rank=1, world_size=2, drop_last=False)
+    together = order.at(3, 0, order.steps)
+    for step in (*range(order.steps), 0, order.steps - 1):
+        alone = order.step(3, step)
+        for one, all_of_them in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(one, all_of_them[step])
+            one[:] = 0
+
+
+
 def test_training_drops_other_samples_in_each_epoch():
     order = Order(length=103, batch_size=10)
     left_out = [set(range(103)) - set(order.at(e, 0, 10).positions.ravel()) for e in range(5)]
