@@ -65,8 +65,8 @@ def batches(
     the paper's, or an `Augment`) epochs are shuffled and their incomplete last batch is left out;
     without, rows come in tar order and the last batch is filled up under its mask. `shuffle` and
     `drop_last` overrule that. `targets` are columns of the index; a class column alone, such as
-    "expression", gives int64. `threads` decode; by default the cores of this process, shared
-    between the ranks of this machine. An image that does not decode raises with
+    "expression", gives int64. `threads` decode; by default one more than the cores of this
+    process, shared between the ranks of this machine. An image that does not decode raises with
     `on_corrupt="error"`; with "skip" a neighbour's copy takes its place under the mask and
     `Batches.corrupt` names it. Before decoding each image is looked over by its markers; with
     `check="crc"` by its checksum too, which sees any changed byte. `cache="memory"` keeps the
@@ -114,7 +114,8 @@ def _device(named: str | torch.device) -> torch.device:
 
 
 def _threads() -> int:
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    """One more than cores: two that wake on one core would leave another idle for some ms."""
+    return 1 + len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def _labels(selection: Selection, names: tuple[str, ...]) -> Tensor:

@@ -126,7 +126,6 @@ def test_a_step_is_its_row_of_all_steps_and_its_owner_may_write_to_it(kind):
             one[:] = 0
 
 
-
 def test_training_drops_other_samples_in_each_epoch():
     order = Order(length=103, batch_size=10)
     left_out = [set(range(103)) - set(order.at(e, 0, 10).positions.ravel()) for e in range(5)]
