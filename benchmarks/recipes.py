@@ -32,7 +32,7 @@ from avce.method.build import build_method
 from avce.paper.sweep import claimed
 from avce.recipes import RECIPES
 from avce.scores.intervals import compare
-from avce.scores.predictions import predict_table
+from avce.scores.predictions import CONTEXT, predict_table
 from avce.training.journal import read_log
 from avce.training.record import read_record
 from avce.training.run_folder import load_run
@@ -162,11 +162,12 @@ def show(folders: Mapping[str, Path], seeds: int) -> None:
 
 def show_difference(first: Path, second: Path, index: LabelIndex, seeds: int) -> None:
     """CCC of `second` less that of `first`, on the same people, bootstrapped by person."""
+    labels = index.table.select(CONTEXT)
     for seed in range(seeds):
         tables = []
         for recipe in (first, second):
             method, config, _ = load_run(recipe / f"seed{seed}", "last")
-            tables.append(predict_table(method, loader(index, config, "val"), index.table))
+            tables.append(predict_table(method, loader(index, config, "val"), labels))
         for gap in compare(*tables):
             if gap.metric == "ccc" and gap.interval:
                 low, high = gap.interval

@@ -41,8 +41,7 @@ _MODES: dict[str, Mode] = {
     "affwild2": "none",  # cropped_aligned
     "afew_va": "landmarks",
     "raf_db": "box",
-    "table": "box",
-}
+}  # of other names: box where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,9 @@ class Crop:
             return self.mode
         if row["variant"] in _WHOLE or (row["dataset"] == "raf_db" and row["bbox_xyxy"] is None):
             return "none"  # published as crops
-        if row["dataset"] == "table" and row["bbox_xyxy"] is None and not self.detect:
+        if row["dataset"] not in _MODES and row["bbox_xyxy"] is None and not self.detect:
             return "none"
-        return _MODES[row["dataset"]]
+        return _MODES.get(row["dataset"], "box")
 
     def must_find(self, row: dict[str, Any]) -> bool:
         """Whether the box of a row is for the detector to find."""

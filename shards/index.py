@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from shards.labels.extra import aligned, extra_in
 from shards.labels.integrity import PLACE, digest_of, stored, verify_idx, verify_tar
 from shards.labels.opening import open_table
 from shards.labels.schema import BLOCK as BLOCK
@@ -34,7 +35,8 @@ class LabelIndex:
     def __init__(self, tables: Sequence[pa.Table], folders: Sequence[Path]) -> None:
         self.folders = tuple(folders)
         self._metadata = [metadata_of(t.schema) for t in tables]
-        table = pa.concat_tables([t.replace_schema_metadata(None) for t in tables])
+        self._tables = tables  # as they were written: their digests are over their own columns
+        table = pa.concat_tables([t.replace_schema_metadata(None) for t in aligned(tables)])
         self.table: pa.Table = table.unify_dictionaries() if len(tables) > 1 else table
         self.folder_starts = np.cumsum([0] + [t.num_rows for t in tables], dtype=np.int64)
 
@@ -98,6 +100,11 @@ class LabelIndex:
     def row_in_folder(self, rows: np.ndarray) -> np.ndarray:
         """The row within its own folder, which is what KEY.row holds (int64)."""
         return np.asarray(rows, np.int64) - self.folder_starts[self.folder_of_row(rows)]
+
+    @property
+    def extra(self) -> list[str]:
+        """Columns that the data sets brought along, beside those of every index."""
+        return [field.name for field in extra_in(self.table.schema)]
 
     @property
     def splits(self) -> dict[str, int]:
@@ -186,10 +193,11 @@ class LabelIndex:
         digests = [hashlib.sha256() for _ in self.folders]
         for number, tar in enumerate(self.tars):
             start, stop = (int(row) for row in self.tar_starts[number : number + 2])
-            rows, facts = self.table.slice(start, stop - start), self.recorded(number)
             folder = int(self.folder_of_row(np.array([start]))[0])
+            first, facts = start - int(self.folder_starts[folder]), self.recorded(number)
+            rows = self._tables[folder].slice(first, stop - start)
             digests[folder].update(digest_of(tar.name, facts["sha256"], rows))
-            problems += verify_tar(tar, facts, rows, start - int(self.folder_starts[folder]))
+            problems += verify_tar(tar, facts, rows, first)
             problems += verify_idx(tar, rows) if beside else []
             if progress:
                 progress(stop, len(self))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 DATASETS = ("affectnet", "affwild", "affwild2", "afew_va", "raf_db", "table")
@@ -19,6 +20,7 @@ EXPRESSIONS = (
 )  # AffectNet's codes 0..7, canonical for every data set
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm")
 
+_DATASET = re.compile(r"[a-z][a-z0-9_]{0,31}")  # a name of one's own
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,92}")  # with ".json" it still fits a ustar name of 100 bytes
 ROUNDING = 1e-6  # labels are printed with 6 decimals
 
@@ -29,15 +31,16 @@ class Sample:
 
     It carries the place of the image and not its bytes, so that a reader can list millions of
     samples in constant memory and workers can load them shard by shard. Field names are the
-    columns of the Arrow index (`shards.index.SCHEMA`); `key` becomes `sample_key`. `None` means
-    "not labelled" and never zero. Coordinates are source pixels, origin top left.
+    columns of the Arrow index (`shards.index.SCHEMA`); `key` becomes `sample_key`, and what is in
+    `extra` becomes columns of its names. `None` means "not labelled" and never zero. Coordinates
+    are source pixels, origin top left.
 
     Raises ValueError, naming the key, the value, the rule and the next step.
     """
 
     key: str  # for people and tars: letters, digits, _ and -; no dot
     original_path: str  # as on disk, relative to the data set's root, "/" between parts
-    dataset: str  # one of DATASETS
+    dataset: str  # one of DATASETS, or a name of one's own
     variant: str  # manual2017, auto2017, npy2021, abaw5, basic, compound, ...
     split: str  # ours; one of SPLITS
     official_split: str | None = None  # as distributed
@@ -71,6 +74,7 @@ class Sample:
     age_group: int | None = None
     emonet_clean: bool | None = None
     quality: tuple[str, ...] = field(default=())  # oddities met on the way, e.g. "case_fixed"
+    extra: Mapping[str, str | int | float | bool | None] | None = None  # columns of one's own
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
@@ -83,8 +87,11 @@ class Sample:
                 f"{self.key}: path {self.original_path!r} leaves the data set's root; "
                 "list paths relative to the root and without '..'"
             )
-        if self.dataset not in DATASETS:
-            raise ValueError(f"{self.key}: data set {self.dataset!r} is none of {DATASETS}")
+        if not is_dataset(self.dataset):
+            raise ValueError(
+                f"{self.key}: data set {self.dataset!r}: a name is a letter a-z, then up to 31 "
+                "letters a-z, digits or '_'"
+            )
         if self.split not in SPLITS:
             raise ValueError(f"{self.key}: split {self.split!r} is none of {SPLITS}")
         if (self.valence is None) != (self.arousal is None):
@@ -129,3 +136,8 @@ class Sample:
     def in_video(self) -> bool:
         """Whether the image is a frame inside a video file."""
         return self.original_path.lower().endswith(VIDEO_SUFFIXES)
+
+
+def is_dataset(name: object) -> bool:
+    """Whether a data set may be called so."""
+    return isinstance(name, str) and bool(_DATASET.fullmatch(name))

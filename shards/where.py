@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,29 +39,38 @@ def _among(column: pc.Expression, values: Any) -> pc.Expression:
     return pc.if_else(column.is_valid(), column.isin(values), pa.scalar(None, pa.bool_()))
 
 
-def condition(text: str) -> pc.Expression:
+def condition(text: str, schema: pa.Schema = SCHEMA) -> pc.Expression:
     """The filter that `text` describes, for `LabelIndex.where(filter=...)`.
 
     Comparisons (==, !=, <, <=, >, >=, in, not in, is None, is not None, also chained) of a column
-    of the index with numbers, words, True, False or lists of them; and, or, not, brackets; a bare
-    column of truth values. A missing value meets no comparison. Raises ValueError for all else.
+    of the index (`schema` names them) with numbers, words, True, False or lists of them; and, or,
+    not, brackets; a bare column of truth values. A missing value meets no comparison. Raises
+    ValueError for all else.
     """
+    asked = _Asked(text, schema)
     if len(text) > _LONGEST:
-        raise _refusal(text, f"it has {len(text):,} characters, {_LONGEST:,} at most")
+        raise asked.refusal(f"it has {len(text):,} characters, {_LONGEST:,} at most")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the parser, on what is refused below
             tree = ast.parse(text.strip(), mode="eval")
         if sum(isinstance(node, ast.Compare | ast.Name) for node in ast.walk(tree)) > 2 * _MOST:
-            raise _refusal(text, f"it has more than {_MOST:,} comparisons")
-        return _truth(tree.body, text)
+            raise asked.refusal(f"it has more than {_MOST:,} comparisons")
+        return _truth(tree.body, asked)
     except (SyntaxError, RecursionError, MemoryError, UnicodeError, OverflowError):
-        raise _refusal(text, "it is not an expression") from None
+        raise asked.refusal("it is not an expression") from None
 
 
-def _refusal(text: str, why: str) -> ValueError:
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return ValueError(f"condition {shown!r}: {why}; write one like {EXAMPLE}")
+class _Asked(NamedTuple):
+    """A condition, and the columns that it may name."""
+
+    text: str
+    schema: pa.Schema
+
+    def refusal(self, why: str) -> ValueError:
+        """The sentence that it is not understood."""
+        shown = self.text if len(self.text) <= _SHOWN else f"{self.text[:_SHOWN]}..."
+        return ValueError(f"condition {shown!r}: {why}; write one like {EXAMPLE}")
 
 
 def _words(node: ast.expr) -> str:
@@ -70,24 +79,24 @@ def _words(node: ast.expr) -> str:
     return repr(words if len(words) <= _SHOWN else f"{words[:_SHOWN]}...")
 
 
-def _truth(node: ast.expr, text: str, depth: int = 0) -> pc.Expression:
+def _truth(node: ast.expr, asked: _Asked, depth: int = 0) -> pc.Expression:
     if depth > _DEEPEST:
-        raise _refusal(text, f"brackets and `not` stand more than {_DEEPEST} deep")
+        raise asked.refusal(f"brackets and `not` stand more than {_DEEPEST} deep")
     if isinstance(node, ast.BoolOp):
         both = isinstance(node.op, ast.And)
-        return _joined([_truth(part, text, depth + 1) for part in node.values], both=both)
+        return _joined([_truth(part, asked, depth + 1) for part in node.values], both=both)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return ~_truth(node.operand, text, depth + 1)
+        return ~_truth(node.operand, asked, depth + 1)
     if isinstance(node, ast.Compare):
         sides = [node.left, *node.comparators]  # one, or a chain such as -0.5 < valence < 0.5
         pairs = zip(sides, node.ops, sides[1:], strict=False)
-        return _joined([_comparison(*pair, text) for pair in pairs], both=True)
+        return _joined([_comparison(*pair, asked) for pair in pairs], both=True)
     if isinstance(node, ast.Name):
-        column = _column(node, text)
-        if SCHEMA.field(node.id).type != pa.bool_():
-            raise _refusal(text, f"column {node.id} is no truth value, compare it")
+        column = _column(node, asked)
+        if asked.schema.field(node.id).type != pa.bool_():
+            raise asked.refusal(f"column {node.id} is no truth value, compare it")
         return column
-    raise _refusal(text, f"{_words(node)} is no comparison")
+    raise asked.refusal(f"{_words(node)} is no comparison")
 
 
 def _joined(parts: Sequence[pc.Expression], *, both: bool) -> pc.Expression:
@@ -98,54 +107,54 @@ def _joined(parts: Sequence[pc.Expression], *, both: bool) -> pc.Expression:
     return left & right if both else left | right
 
 
-def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, text: str) -> pc.Expression:
+def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, asked: _Asked) -> pc.Expression:
     if isinstance(right, ast.Name) and not isinstance(left, ast.Name):
         left, right, op = right, left, _TURNED.get(type(op), type(op))()
         if isinstance(op, ast.In | ast.NotIn):
-            raise _refusal(text, f"{_words(right)} stands before a column it is to be in")
-    column, value = _column(left, text), _value(right, text)
+            raise asked.refusal(f"{_words(right)} stands before a column it is to be in")
+    column, value = _column(left, asked), _value(right, asked)
     if isinstance(op, ast.Is | ast.IsNot):
         if value is not None:
-            raise _refusal(text, "`is` asks for None only, use ==")
+            raise asked.refusal("`is` asks for None only, use ==")
         return column.is_null() if isinstance(op, ast.Is) else column.is_valid()
     if value is None:
-        raise _refusal(text, "None is asked for by `is None` or `is not None`")
+        raise asked.refusal("None is asked for by `is None` or `is not None`")
     if isinstance(value, list) != isinstance(op, ast.In | ast.NotIn):
-        raise _refusal(text, "`in` goes with a list, other comparisons with one value")
-    return _COMPARED[type(op)](column, _fitting(left, value, text))
+        raise asked.refusal("`in` goes with a list, other comparisons with one value")
+    return _COMPARED[type(op)](column, _fitting(left, value, asked))
 
 
-def _column(node: ast.expr, text: str) -> pc.Expression:
+def _column(node: ast.expr, asked: _Asked) -> pc.Expression:
     if not isinstance(node, ast.Name):
-        raise _refusal(text, f"{_words(node)} is not a column")
-    if node.id not in SCHEMA.names:
-        raise _refusal(text, f"there is no column {node.id!r}, but {', '.join(SCHEMA.names)}")
+        raise asked.refusal(f"{_words(node)} is not a column")
+    if node.id not in asked.schema.names:
+        raise asked.refusal(f"there is no column {node.id!r}, but {', '.join(asked.schema.names)}")
     return pc.field(node.id)
 
 
-def _value(node: ast.expr, text: str) -> Any:
+def _value(node: ast.expr, asked: _Asked) -> Any:
     try:
         found = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError):
-        raise _refusal(text, f"{_words(node)} is not a value (words stand in quotes)") from None
+        raise asked.refusal(f"{_words(node)} is not a value (words stand in quotes)") from None
     plain = list(found) if isinstance(found, list | tuple | set) else [found]
     if any(not isinstance(v, str | int | float | bool | None) for v in plain):
-        raise _refusal(text, f"{_words(node)} is neither number nor word nor a list of them")
+        raise asked.refusal(f"{_words(node)} is neither number nor word nor a list of them")
     return plain if isinstance(found, list | tuple | set) else found
 
 
-def _fitting(node: ast.expr, value: Any, text: str) -> Any:
+def _fitting(node: ast.expr, value: Any, asked: _Asked) -> Any:
     """`value`, or the list, as Arrow compares it with the column `node`."""
     name = node.id if isinstance(node, ast.Name) else ""
-    kind = SCHEMA.field(name).type
+    kind = asked.schema.field(name).type
     words = pa.types.is_dictionary(kind) or pa.types.is_string(kind)
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     wanted = str if words else (int, float) if numbers else bool
     if pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind):
-        raise _refusal(text, f"column {name} holds {kind}, ask `is None` or `is not None` of it")
+        raise asked.refusal(f"column {name} holds {kind}, ask `is None` or `is not None` of it")
     for one in value if isinstance(value, list) else [value]:
         if not isinstance(one, wanted) or (numbers and isinstance(one, bool)):
-            raise _refusal(text, f"{one!r} does not fit the index: {name} holds {kind}")
+            raise asked.refusal(f"{one!r} does not fit the index: {name} holds {kind}")
     if pa.types.is_integer(kind) and isinstance(value, list):
         possible = [int(v) for v in value if abs(v) < 2**63 and v == int(v)]
         return pa.array(possible, pa.int64())

@@ -115,7 +115,7 @@ def with_weights(run: Path, which: Which) -> RunRecord:
 
 def predict_split(run: Path, choice: Choice, flip: bool = False) -> Evaluated:
     """Let a run predict a split of its shards, or of others."""
-    from avce.scores.predictions import predict_table
+    from avce.scores.predictions import CONTEXT, predict_table
     from avce.training.run_folder import load_run
     from shards import LabelIndex
 
@@ -126,10 +126,9 @@ def predict_split(run: Path, choice: Choice, flip: bool = False) -> Evaluated:
     fold = own if choice.fold is None else choice.fold
     split = choice.split or index.held_out
     part = labelled(index, config, split, fold, choice.where)
+    labels = index.table.select([*CONTEXT, *index.extra])
     with bar(f"evaluating {run}") as progress:
-        table = predict_table(
-            method, stream(part, config), index.table, flip=flip, progress=progress
-        )
+        table = predict_table(method, stream(part, config), labels, flip=flip, progress=progress)
     return Evaluated(run, table, record, part, split, method, config)
 
 
@@ -215,7 +214,8 @@ def labelled(
     wanted: dict[str, Any] = (
         {"va_valid": True} if on_plane else {"expression": range(config.classes)}
     )
-    found = index.part(split, fold, filter=condition(where) if where else None, **wanted)
+    met = condition(where, index.table.schema) if where else None
+    found = index.part(split, fold, filter=met, **wanted)
     if not len(found):
         wanted |= {"split": split} if fold is None else {"fold": fold, "part": split}
         also = f" and {where}" if where else ""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from avce.durable import write_aside
 from avce.scores.evaluate import Progress, predict_batches, predictor_of
 
-CONTEXT = (  # what else a table says about a sample, where the labels know it
+CONTEXT = (  # what else a table says about a sample, of the columns that every index has
     "sample_key",
     "dataset",
     "split",
@@ -49,9 +49,9 @@ def predict_table(
     """What `model` says about every sample of `batches`, sorted by row.
 
     Columns: row, then valence, arousal, valence_pred, arousal_pred (or expression,
-    expression_pred, logits), then those of CONTEXT that `labels`, the index's table in which
-    `row` is a position, has. `flip` averages with the mirror image, as EmoNet's evaluator does, in
-    twice the time. Raises ValueError without a sample.
+    expression_pred, logits), then the other columns of `labels`, in which `row` is a position.
+    `flip` averages with the mirror image, as EmoNet's evaluator does, in twice the time. Raises
+    ValueError without a sample.
     """
     once = predictor_of(model)
 
@@ -85,7 +85,7 @@ def tabled(row: np.ndarray, preds: np.ndarray, target: np.ndarray) -> pa.Table:
 
 
 def _with_context(table: pa.Table, labels: pa.Table) -> pa.Table:
-    names = [n for n in CONTEXT if n in labels.column_names and n not in table.column_names]
+    names = [name for name in labels.column_names if name not in table.column_names]
     taken = labels.select(names).take(table["row"])
     for name in names:
         table = table.append_column(name, _plain(taken[name]))

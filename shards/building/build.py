@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from shards.building import plan as planning
@@ -37,7 +36,14 @@ from shards.building.markers import (
 from shards.building.options import BuildOptions
 from shards.building.plan import Plan, Spill
 from shards.building.repair import mend_indexes
-from shards.building.report import REPORT, Report, name_of_part, read_report, write_report
+from shards.building.report import (
+    REPORT,
+    Report,
+    check_leaks,
+    name_of_part,
+    read_report,
+    write_report,
+)
 from shards.building.store import Store, is_ours
 from shards.building.tars import PLANNED, Fragment, renumber, write_labels, write_tar
 from shards.building.videos import load_staged, stage_videos
@@ -320,7 +326,7 @@ class _Build:
                 f"no image of {self.raw} could be stored: "
                 f"{_in_words(self.report.findings.skipped)}; see {REPORT}"
             )
-        check_leaks(self._fragments(), self.report.findings)
+        check_leaks(self._fragments, self.report.findings)
         write_labels(self.store.local, self._fragments, self._metadata())
         index = LabelIndex.open(self.store.local)
         if self.report.reused:
@@ -379,7 +385,7 @@ def write_shard(job: _Job) -> int:
     with store.working():
         shard = write_tar(
             store.local / job.name,
-            job.rows.select(PLANNED.names),
+            job.rows.select([*PLANNED.names, *_names_of_extra(job.rows)]),
             _Loader(job),
             first_row=job.first_row,
             with_json=job.with_json,
@@ -394,6 +400,10 @@ def write_shard(job: _Job) -> int:
         )
         write_marker(store, job.name, marker)
     return job.rows.num_rows
+
+
+def _names_of_extra(rows: pa.RecordBatch) -> list[str]:
+    return rows.schema.names[len(planning.SPILLED) - 1 :]  # JSON of them became columns
 
 
 class _Loader:
@@ -424,23 +434,6 @@ class _Loader:
             picture, quality = decode(content, kind, upright=True)  # no published place to keep
             return store_found(picture, place, crop, kind, quality)
         return store_image(content, affine, crop.size, check=job.check)
-
-
-def check_leaks(fragments: Iterator[Fragment], findings: Findings) -> None:
-    """Warn where the very same stored image stands in more than one split."""
-    hashes, splits = [np.zeros(0, np.uint64)], [np.zeros(0, np.int8)]
-    for fragment in fragments:
-        digests = b"".join(fragment.rows["sha256"].to_pylist())
-        hashes.append(np.frombuffer(digests, np.uint64)[::4].copy())
-        splits.append(fragment.rows["split"].indices.to_numpy().copy())  # a view holds all
-    both = np.rec.fromarrays([np.concatenate(hashes), np.concatenate(splits)])
-    leaks = len(np.unique(both)) - len(np.unique(both["f0"]))
-    findings.check(
-        "images in several splits",
-        leaks == 0,
-        f"{leaks:,} images stand in more than one split, pixel by pixel",
-        level="warn",
-    )
 
 
 def _in_words(skipped: Mapping[str, int]) -> str:

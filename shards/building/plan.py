@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from shards.building.store import DEALT
-from shards.building.tars import PLANNED, planned_rows
+from shards.building.tars import PLANNED, planned_rows, recoded
 from shards.findings import Findings
+from shards.labels.extra import Kinds, fields_of, note, with_columns
 from shards.sample import SPLITS, VIDEO_SUFFIXES, Sample
 
 _BATCH = 4096  # rows of the spill file
@@ -33,6 +35,7 @@ _BYTES = 128 << 20  # of a shard, roughly
 SPILLED = pa.schema(
     [
         *PLANNED,
+        pa.field("extra", pa.string()),  # a JSON object of the columns of one's own
         pa.field("source_bytes", pa.int64(), nullable=False),
         pa.field("source_time", pa.int64(), nullable=False),  # ns; of no copy, so in no digest
         # where a frame of a video waits, already cropped (shards/building/videos.py):
@@ -78,6 +81,8 @@ class Spill(NamedTuple):
     bytes: int
     videos: bool  # whether any is a frame of a video
     listing: str
+    own: frozenset[str]  # names of data sets
+    kinds: Mapping[str, pa.DataType | None] = MappingProxyType({})  # of the extra columns
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, a few thousand at a time."""
@@ -88,10 +93,11 @@ class Spill(NamedTuple):
 def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
     """Write rows to `path` as they come."""
     splits, keys, total = [np.zeros(0, np.int8)], [np.zeros(0, np.int64)], 0
-    videos, listing = False, hashlib.sha256()
+    videos, listing, own = False, hashlib.sha256(), set[str]()
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, SPILLED) as sink:
         for rows in batches:
             sink.write_batch(rows)
+            own.update(rows["dataset"].dictionary.to_pylist())
             splits.append(rows["split"].indices.to_numpy().copy())
             keys.append(np.array([hash(key) for key in rows["sample_key"].to_pylist()], np.int64))
             paths, sizes = (rows[name].to_pylist() for name in ("original_path", "source_bytes"))
@@ -99,13 +105,15 @@ def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
             videos |= any(path.lower().endswith(VIDEO_SUFFIXES) for path in paths)
             lines = (f"{name}\t{size}\n" for name, size in zip(paths, sizes, strict=True))
             listing.update("".join(lines).encode())
-    digest = listing.hexdigest()
-    return Spill(path, np.concatenate(splits), np.concatenate(keys), total, videos, digest)
+    known = np.concatenate(splits), np.concatenate(keys)
+    return Spill(path, *known, total, videos, listing.hexdigest(), frozenset(own))
 
 
 def spill(samples: Iterable[Sample], root: Path, path: Path, findings: Findings) -> Spill:
     """Write the stream of a reader to `path`, without files that are missing or empty."""
-    return write_spill(_existing(samples, _Sizes(root, findings)), path)
+    kinds: Kinds = {}
+    found = write_spill(_existing(samples, _Sizes(root, findings), kinds), path)
+    return found._replace(kinds=kinds)
 
 
 def arrange(
@@ -146,7 +154,7 @@ def sources_of(rows: pa.RecordBatch) -> str:
     return hashlib.sha256(rows["source_time"].to_numpy()).hexdigest()[:16]
 
 
-def _existing(samples: Iterable[Sample], sizes: _Sizes) -> Iterator[pa.RecordBatch]:
+def _existing(samples: Iterable[Sample], sizes: _Sizes, kinds: Kinds) -> Iterator[pa.RecordBatch]:
     stream = iter(samples)
     while chunk := list(islice(stream, _BATCH)):
         found = [(sample, *file) for sample in chunk if (file := sizes.of(sample))]
@@ -154,8 +162,21 @@ def _existing(samples: Iterable[Sample], sizes: _Sizes) -> Iterator[pa.RecordBat
             samples_found, *facts = zip(*found, strict=True)
             rows = planned_rows(samples_found)
             empty = [pa.nulls(len(found), column.type) for column in list(SPILLED)[-4:]]
-            arrays = [*rows.columns, *(pa.array(fact, pa.int64()) for fact in facts), *empty]
+            extra = pa.array([_noted(sample, kinds) for sample in samples_found], pa.string())
+            sizes_and_times = (pa.array(fact, pa.int64()) for fact in facts)
+            arrays = [*rows.columns, extra, *sizes_and_times, *empty]
             yield pa.RecordBatch.from_arrays(arrays, schema=SPILLED)
+
+
+def _noted(sample: Sample, kinds: Kinds) -> str | None:
+    """The extra columns of a sample as JSON, their kinds noted."""
+    if not sample.extra:
+        return None
+    try:
+        note(kinds, sample.extra)
+    except ValueError as error:
+        raise ValueError(f"{sample.key}: {error}") from None
+    return json.dumps(dict(sample.extra))
 
 
 class _Sizes:
@@ -221,10 +242,11 @@ def _write(spill: Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.Rec
     place[np.concatenate(order)] = np.arange(len(place))
     groups = list(_groups([len(shard) for shard in order]))
     part = path.with_suffix(".part")
+    schema = pa.schema([*SPILLED.remove(len(PLANNED)), *fields_of(spill.kinds)])
     with (
         TemporaryDirectory(prefix=DEALT, dir=path.parent) as folder,
         pa.OSFile(str(part), "wb") as file,
-        pa.ipc.new_file(file, SPILLED) as sink,
+        pa.ipc.new_file(file, schema) as sink,
     ):
         buckets = _deal_to_disk(spill, place, [sum(group) for group in groups], Path(folder))
         for group, bucket in zip(groups, buckets, strict=True):
@@ -233,9 +255,18 @@ def _write(spill: Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.Rec
             ranks = np.argsort(rows["place"].to_numpy())
             for shard in np.split(ranks, np.cumsum(group)[:-1]):
                 batch = rows.drop_columns("place").take(pa.array(shard)).to_batches()[0]
+                batch = _with_own(batch, spill)
                 sink.write_batch(batch)
                 yield batch
     part.replace(path)
+
+
+def _with_own(rows: pa.RecordBatch, spill: Spill) -> pa.RecordBatch:
+    """Planned rows with the columns and names of one's own in place of their JSON."""
+    extras = rows["extra"].to_pylist() if spill.kinds else []
+    rows = rows.drop_columns(["extra"])
+    found = [json.loads(extra) if extra else None for extra in extras]
+    return with_columns(recoded(rows, spill.own), found, spill.kinds)
 
 
 def _groups(sizes: list[int]) -> Iterator[list[int]]:

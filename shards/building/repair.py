@@ -25,6 +25,7 @@ from shards.durable import write_aside
 from shards.findings import Findings
 from shards.image import Unreadable, probe
 from shards.index import LabelIndex
+from shards.labels.extra import Kinds, aligned, extended, extra_in, note, with_columns
 from shards.labels.integrity import digest_of, is_idx
 from shards.labels.opening import read_table
 from shards.labels.schema import FORMAT, LABELS, SCHEMA, TAR, checksum, encoded, metadata_of
@@ -111,7 +112,7 @@ def _repair_index(store: Store) -> list[str]:
         facts = metadata_of(table.schema)
         index = LabelIndex.open(folder)
         problems = index.verify(beside=False)
-        if not problems and facts["format"] == FORMAT:
+        if not problems and facts["format"] >= FORMAT:
             return []
         if problems and facts["format"] < FORMAT:
             raise ValueError("\n".join(problems))
@@ -120,8 +121,10 @@ def _repair_index(store: Store) -> list[str]:
     except ValueError:
         table, facts = _readable(folder / LABELS)
     fragments = list(_fragments(folder, table))
+    rows = aligned([fragment.rows for fragment in fragments])
+    fragments = [f._replace(rows=same) for f, same in zip(fragments, rows, strict=True)]
     lines = b"".join(digest_of(f.name, f.tar.sha256, f.rows) for f in fragments)
-    if facts.get("format") == FORMAT and hashlib.sha256(lines).hexdigest() != facts["digest"]:
+    if facts.get("format", 1) >= FORMAT and hashlib.sha256(lines).hexdigest() != facts["digest"]:
         raise ValueError(
             f"{folder}: labels or images are not those that were written, and stand nowhere else; "
             "write the shards again with --overwrite"
@@ -160,8 +163,9 @@ def _fragments(folder: Path, table: pa.Table | None) -> Iterator[Fragment]:
         if labels["sample_key"].to_pylist() != keys:
             raise ValueError(f"{folder / LABELS} names other samples than {tar}")
         places = _places(tar, samples, [content[0] for content in contents])
-        columns = [places.get(name, labels[name]) for name in SCHEMA.names]
-        rows = pa.table(columns, schema=SCHEMA).combine_chunks().to_batches()[0]
+        columns = [places.get(name, labels[name]) for name in labels.schema.names]
+        schema = extended(extra_in(labels.schema))
+        rows = pa.table(columns, schema=schema).combine_chunks().to_batches()[0]
         first += len(keys)
         yield Fragment(tar.name, rows, TarFacts(len(keys), tar.stat().st_size, digest))
 
@@ -203,14 +207,19 @@ def _from_json(tar: Path, contents: list[list[bytes]]) -> pa.Table:
         columns = {name: [row.get(name) for row in rows] for name in SCHEMA.names}
         columns["split_by_task"] = [v and [tuple(p) for p in v] for v in columns["split_by_task"]]
         arrays = {
-            name: encoded(name, column)
+            name: encoded(name, column, column if name == "dataset" else ())
             if name in ("dataset", "split")
             else pa.array(column, SCHEMA.field(name).type)
             for name, column in columns.items()
             if name in (*PLANNED.names, "image_format", "va_valid")
         }
         empty = {f.name: pa.nulls(len(rows), f.type) for f in SCHEMA if f.name not in arrays}
-        return pa.table({**arrays, **empty}).select(SCHEMA.names)
+        known = pa.table({**arrays, **empty}).select(SCHEMA.names)
+        kinds: Kinds = {}
+        own = [{k: v for k, v in row.items() if k not in SCHEMA.names} for row in rows]
+        for extra in own:
+            note(kinds, extra)
+        return with_columns(known, own, kinds)
     except (IndexError, TypeError, KeyError, ValueError):
         raise ValueError(
             f"{tar.parent / LABELS} is lost and {tar} holds no KEY.json (--with-json) to take the "

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from shards.building.store import Store
+from shards.building.tars import Fragment
 from shards.durable import write_aside
 from shards.findings import Findings
 
@@ -70,3 +74,34 @@ def read_report(store: Store) -> dict[str, Any]:
 def name_of_part(name: str, part: tuple[int, int] | None) -> str:
     """`name`, or what it is called for one part of several."""
     return name if part is None else f"{name}-{part[0]}-of-{part[1]}"
+
+
+def check_leaks(fragments: Callable[[], Iterable[Fragment]], findings: Findings) -> None:
+    """Warn where the very same stored image stands in more than one split, and name the first."""
+    both = [_images_and_splits(fragment) for fragment in fragments()]
+    images, splits = (np.concatenate(column) for column in zip(*both, strict=True))
+    pairs = np.unique(np.rec.fromarrays([images, splits]))["f0"]
+    shared = np.unique(pairs[1:][pairs[1:] == pairs[:-1]])
+    named = ", ".join(_named(fragments(), shared[0])) if len(shared) else ""
+    findings.check(
+        "images in several splits",
+        not len(shared),
+        f"{len(shared):,} images stand in more than one split, pixel by pixel"
+        + (
+            f", the first as {named}; scores on them are of memory, leave them out" if named else ""
+        ),
+        level="warn",
+    )
+
+
+def _images_and_splits(fragment: Fragment) -> tuple[np.ndarray, np.ndarray]:
+    digests = b"".join(fragment.rows["sha256"].to_pylist())
+    codes = fragment.rows["split"].indices.to_numpy().copy()  # a view holds all
+    return np.frombuffer(digests, np.uint64)[::4].copy(), codes
+
+
+def _named(fragments: Iterable[Fragment], image: np.uint64) -> Iterator[str]:
+    """Key and split of an image wherever it stands."""
+    for fragment in fragments:
+        for row in np.flatnonzero(_images_and_splits(fragment)[0] == image).tolist():
+            yield f"{fragment.rows['sample_key'][row]} ({fragment.rows['split'][row]})"

@@ -25,23 +25,26 @@ from shards.durable import aside, settle, sync, write_aside
 from shards.finder import SOURCE
 from shards.image import Stored, Unreadable, as_is
 from shards.index import LabelIndex
+from shards.labels.extra import Kinds, aligned, extended, extra_in, note, with_columns
 from shards.labels.integrity import digest_of
 from shards.labels.schema import (
     BLOCK,
     FORMAT,
     LABELS,
     SCHEMA,
+    WIDER,
     checksum,
     encoded,
     row_offset,
     with_metadata,
+    words_of,
 )
-from shards.sample import EXPRESSIONS, Sample
+from shards.sample import DATASETS, EXPRESSIONS, Sample
 
 _RECORD = 20 * BLOCK  # tar pads its end to this
 _BATCH = 16384  # rows of labels.arrow written at a time, 18 MB
 _AT_ONCE = 1 << 20  # bytes of a tar that are hashed and written at a time
-_FIELDS = [field.name for field in fields(Sample)]
+_FIELDS = [field.name for field in fields(Sample) if field.name != "extra"]
 _COLUMNS = ["sample_key" if name == "key" else name for name in _FIELDS]
 PLANNED = pa.schema([SCHEMA.field(name) for name in _COLUMNS])  # known before an image is read
 
@@ -163,7 +166,7 @@ def planned_rows(samples: Sequence[Sample]) -> pa.RecordBatch:
     for name, column in zip(_FIELDS, PLANNED, strict=True):
         values = list(map(attrgetter(name), samples))
         if name in ("dataset", "split"):
-            arrays.append(encoded(name, values))
+            arrays.append(encoded(name, values, values if name == "dataset" else ()))
             continue
         if name == "split_by_task":
             values = [v and sorted(v.items()) for v in values]
@@ -261,8 +264,9 @@ def _complete(
     )
     if any(fact[-1] for fact in facts):
         known |= _with_found_boxes(rows, [fact[-1] for fact in facts])
-    columns = [known[name] if name in known else rows[name] for name in SCHEMA.names]
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    schema = extended(extra_in(rows.schema))
+    columns = [known[name] if name in known else rows[name] for name in schema.names]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _with_found_boxes(rows: pa.RecordBatch, found: list[Any]) -> dict[str, pa.Array]:
@@ -293,18 +297,23 @@ def write_labels(
     stand in the file's first bytes, and once for the rows.
     """
     summary = _summary(fragments())
-    names = pa.array(list(summary["tars"]), pa.string())
-    schema = with_metadata(SCHEMA, {**summary, **metadata})
+    tars, own = list(summary["tars"]), summary.pop("own")
+    extra = next((extra_in(fragment.rows.schema) for fragment in fragments()), [])
+    summary["format"] = WIDER if own or extra else FORMAT
+    schema = with_metadata(extended(extra), {**summary, **metadata})
     with aside(out / LABELS) as file, pa.ipc.new_file(file, schema) as sink:
-        for rows in _merged(fragments(), names):
+        for rows in _merged(fragments(), tars, own):
             sink.write_batch(rows)
 
 
-def _merged(fragments: Iterable[Fragment], names: pa.Array) -> Iterator[pa.RecordBatch]:
+def _merged(
+    fragments: Iterable[Fragment], tars: list[str], own: list[str]
+) -> Iterator[pa.RecordBatch]:
     """The rows of several shards as one batch: an index of few batches opens faster."""
+    names = pa.array(tars, pa.string())
     held: list[pa.RecordBatch] = []
     for number, fragment in enumerate(fragments):
-        held.append(_renamed(fragment.rows, number, names))
+        held.append(recoded(_renamed(fragment.rows, number, names), own))
         if sum(rows.num_rows for rows in held) >= _BATCH:
             yield pa.concat_batches(held)
             held = []
@@ -316,8 +325,9 @@ def _summary(fragments: Iterable[Fragment]) -> dict[str, Any]:
     """Counts, the proof of each tar, and one digest of images and labels together."""
     splits: Counter[str] = Counter()
     classes: dict[str, Counter[str]] = {}
-    tars, digest = {}, hashlib.sha256()
+    tars, own, digest = {}, set[str](), hashlib.sha256()
     for name, rows, tar in fragments:
+        own.update(rows["dataset"].dictionary.to_pylist())
         pairs = Counter(zip(rows["split"].to_pylist(), rows["expression"].to_pylist(), strict=True))
         for (split, expression), count in pairs.items():
             splits[split] += count
@@ -327,6 +337,7 @@ def _summary(fragments: Iterable[Fragment]) -> dict[str, Any]:
         digest.update(digest_of(name, tar.sha256, rows))
     return {
         "format": FORMAT,
+        "own": words_of("dataset", own)[len(DATASETS) :],
         "rows": sum(splits.values()),
         "splits": dict(sorted(splits.items())),
         "expressions": {split: dict(sorted(n.items())) for split, n in sorted(classes.items())},
@@ -340,6 +351,15 @@ def _renamed(rows: pa.RecordBatch, number: int, names: pa.Array) -> pa.RecordBat
     codes = pa.array(np.full(rows.num_rows, number, np.int32))
     column = pa.DictionaryArray.from_arrays(codes, names)
     return rows.set_column(SCHEMA.get_field_index("shard"), SCHEMA.field("shard"), column)
+
+
+def recoded(rows: pa.RecordBatch, own: Iterable[str]) -> pa.RecordBatch:
+    """The rows with one dictionary of data sets, whichever of `own` they are of."""
+    if rows["dataset"].dictionary.to_pylist() == words_of("dataset", own):
+        return rows
+    column = encoded("dataset", rows["dataset"].to_pylist(), own)
+    place = rows.schema.get_field_index("dataset")
+    return rows.set_column(place, SCHEMA.field("dataset"), column)
 
 
 def write_shards(
@@ -366,13 +386,17 @@ def write_shards(
         _refuse_repeated(samples, seen)
         path = folder / f"{number:05d}.tar"
         load = _loader(chunk)
-        shard = write_tar(
-            path, planned_rows(samples), load, first_row=first_row, with_json=with_json
-        )
+        kinds: Kinds = {}
+        for sample in samples:
+            note(kinds, sample.extra or {})
+        planned = with_columns(planned_rows(samples), [s.extra for s in samples], kinds)
+        shard = write_tar(path, planned, load, first_row=first_row, with_json=with_json)
         fragments.append(Fragment(path.name, shard.rows, shard.tar))
         first_row += shard.tar.samples
     if not fragments:
         raise ValueError(f"there are no samples to write to {folder}; DALI refuses an empty index")
+    rows = aligned([fragment.rows for fragment in fragments])
+    fragments = [f._replace(rows=same) for f, same in zip(fragments, rows, strict=True)]
     write_labels(folder, lambda: fragments, {"skipped": {}})
     return LabelIndex.open(folder)
 

@@ -86,7 +86,7 @@ def stage_videos(
         if progress:
             progress(done, len(spill.splits))
     placed = _placed(spill, videos, findings)
-    return write_spill(placed, spill.path.with_suffix(".staged"))
+    return write_spill(placed, spill.path.with_suffix(".staged"))._replace(kinds=spill.kinds)
 
 
 def _videos(spill: Spill, videos: Callable[..., Video], first: int) -> Iterator[Video]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shards.labels.extra import extra_in
 from shards.labels.schema import BLOCK, SCHEMA, checksum, row_offset
 
 PLACE = ["sample_key", "extension", "shard_offset", "image_size", "crc"]  # what `stored` needs
@@ -25,10 +26,10 @@ def digest_of(tar: str, sha256: str, rows: pa.Table | pa.RecordBatch) -> bytes:
     digest = hashlib.sha256()
     for name in SCHEMA.names:
         if name != "shard":  # its name is in the line
-            column = rows[name]
-            _feed(
-                digest, column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            )
+            _feed(digest, rows[name])
+    for field in extra_in(rows.schema):
+        digest.update(f"{field.name} {field.type}\n".encode())
+        _feed(digest, rows[field.name])
     return f"{tar} {sha256} {digest.hexdigest()}\n".encode()
 
 

@@ -12,18 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shards.labels.extra import fits
 from shards.labels.schema import (
     BLOCK,
-    FORMAT,
     LABELS,
     LENGTHS,
     SCHEMA,
     TAR,
     VOCABULARY,
+    WIDER,
     metadata_of,
     row_offset,
 )
-from shards.sample import EXPRESSIONS, ROUNDING
+from shards.sample import EXPRESSIONS, ROUNDING, is_dataset
 
 _CODES = {"expression": len(EXPRESSIONS) - 1, "expression_compound": 11, "fold": 127}
 
@@ -57,10 +58,11 @@ def read_table(path: Path) -> pa.Table:
         raise _refusal(path, "is cut or no Arrow file") from None
     if not isinstance(facts, dict) or not isinstance(facts.get("format", 1), int):
         raise _refusal(path, "has other metadata than shards write")
-    if facts.get("format", 1) > FORMAT:
+    if facts.get("format", 1) > WIDER:
         raise ValueError(f"{path} was written by a newer version of shards; update this one")
     table = _as_now(table)
-    if not table.schema.equals(SCHEMA) or "digest" not in facts:
+    right = fits(table.schema) if facts.get("format", 1) >= WIDER else table.schema.equals(SCHEMA)
+    if not right or "digest" not in facts:
         raise _refusal(path, "has another schema than this version of shards writes")
     return table
 
@@ -96,7 +98,7 @@ def _problems(table: pa.Table, facts: dict[str, Any]) -> Iterator[str]:
     for field in SCHEMA:
         if not field.nullable and table[field.name].null_count:
             yield f"has rows without {field.name}"
-    yield from _of_words(table, list(tars))
+    yield from _of_words(table, list(tars), own=facts.get("format", 1) >= WIDER)
     yield from _of_places(table, tars)
     yield from _of_labels(table)
 
@@ -111,11 +113,14 @@ def _is_tar(item: tuple[str, Any]) -> bool:
     )
 
 
-def _of_words(table: pa.Table, tars: list[str]) -> Iterator[str]:
+def _of_words(table: pa.Table, tars: list[str], *, own: bool) -> Iterator[str]:
     for name, words in (*VOCABULARY.items(), ("shard", tars)):
         for chunk in table[name].chunks[:1]:  # a file has one dictionary for a column
             found = chunk.dictionary.to_pylist()
-            if len({*found}) < len(found) or not {*found} <= {*words}:
+            others = {*found} - {*words}
+            if own and name == "dataset":
+                others -= {*filter(is_dataset, others)}
+            if len({*found}) < len(found) or others:
                 yield f"has a {name} that is none of {', '.join(map(str, words[:8]))}"
             if name == "shard" and found != tars:
                 yield "names other tars in its rows than in its metadata"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from shards.sample import DATASETS, SPLITS
 
 LABELS = "labels.arrow"
 FORMAT = 2  # of the folder: rises when older readers could not read it
+WIDER = 3  # the same with extra columns or a data set's own name, which 2 does not know
 BLOCK = 512  # everything in a tar starts at a multiple of it
 TAR = re.compile(r"[0-9]{5,9}\.tar")  # what a tar is called, and nothing else
 _METADATA = b"shards"  # the schema's metadata: one JSON object under this key
@@ -98,12 +99,18 @@ def row_offset(shard_offset: Any, image_size: Any) -> Any:
     return shard_offset + -(-image_size // BLOCK) * BLOCK + BLOCK
 
 
-def encoded(name: str, values: Sequence[str]) -> pa.DictionaryArray:
-    """`values` as the dictionary column `name`, with the same fixed dictionary in every batch."""
-    words = VOCABULARY[name]
+def encoded(name: str, values: Sequence[str], own: Iterable[str] = ()) -> pa.DictionaryArray:
+    """`values` as the dictionary column `name`, with the same fixed dictionary in every batch:
+    ours, then `own`."""
+    words = words_of(name, own)
     numbers = {word: number for number, word in enumerate(words)}
     codes = pa.array([numbers[value] for value in values], pa.int8())
     return pa.DictionaryArray.from_arrays(codes, pa.array(words))
+
+
+def words_of(name: str, own: Iterable[str]) -> list[str]:
+    """The words of a dictionary column: ours, then those of one's own."""
+    return [*VOCABULARY[name], *sorted({*own} - {*VOCABULARY[name]})]
 
 
 def checksum(content: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -299,6 +300,9 @@ def test_the_same_image_in_two_splits_is_warned_about(tmp_path: Path):
     report = build("affectnet", tree.write(), tmp_path / "out", SMALL)
     leak = next(c for c in report.findings.checks if c["check"] == "images in several splits")
     assert leak["outcome"] == "warn" and leak["detail"].startswith("1 images stand in more")
+    assert re.search(
+        r"the first as affectnet-a_2_\w+ \(train\), affectnet-a_\d_\w+ \(val\)", leak["detail"]
+    )
 
 
 def test_the_release_of_2021_passes_through_unchanged(tmp_path: Path):

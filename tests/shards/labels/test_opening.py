@@ -15,7 +15,7 @@ import pytest
 from shards import LabelIndex, write_shards
 from shards.durable import write_aside
 from shards.labels.opening import open_table
-from shards.labels.schema import LENGTHS, SCHEMA, metadata_of, with_metadata
+from shards.labels.schema import LENGTHS, SCHEMA, WIDER, metadata_of, with_metadata
 from tests.shards.building.test_tars import items
 
 
@@ -127,7 +127,7 @@ def test_metadata_of_another_shape_is_a_sentence(clean, tmp_path, change):
 
 
 def test_a_newer_format_asks_for_a_newer_program(clean, tmp_path):
-    rewritten(clean, tmp_path, metadata=lambda facts: facts.update(format=3))
+    rewritten(clean, tmp_path, metadata=lambda facts: facts.update(format=WIDER + 1))
     with pytest.raises(ValueError, match="a newer version"):
         LabelIndex.open(tmp_path)
 
