@@ -1,6 +1,7 @@
 """How fast, how parallel and how small `shards` is, as ratios measured in one run.
 
     python benchmarks/shard.py [--quick]
+    python benchmarks/shard.py --official [--scale 10]     # benchmarks/official.py
 
 Rivals and ours take turns, medians are compared: by the clock, which counts only on a quiet
 machine, and by processor time, which holds in a crowd but does not see waiting for the disk. The
@@ -291,10 +292,17 @@ def main() -> None:
     """Measure all and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
+    parser.add_argument("--official", action="store_true", help="trees of official size, alone")
     parser.add_argument("--one-run", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--open-index", type=Path, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.one_run:
+    chosen, rest = parser.parse_known_args()
+    if chosen.official:
+        import official
+
+        official.main(rest)
+    elif rest:
+        parser.error(f"{rest[0]} is known with --official alone")
+    elif chosen.one_run:
         print(one_run(*chosen.one_run))
     elif chosen.open_index:
         print(json.dumps(open_index(chosen.open_index)))

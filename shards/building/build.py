@@ -34,19 +34,13 @@ from shards.building.markers import (
     write_marker,
 )
 from shards.building.options import BuildOptions
-from shards.building.plan import Plan, Spill
+from shards.building.plan import Plan
+from shards.building.planner import Planner
 from shards.building.repair import mend_indexes
-from shards.building.report import (
-    REPORT,
-    Report,
-    check_leaks,
-    name_of_part,
-    read_report,
-    write_report,
-)
+from shards.building.report import REPORT, Report, check_leaks, read_report, write_report
 from shards.building.store import Store, is_ours
 from shards.building.tars import PLANNED, Fragment, renumber, write_labels, write_tar
-from shards.building.videos import load_staged, stage_videos
+from shards.building.videos import load_staged
 from shards.crop import Crop, store_found, store_image
 from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, foreign, raf_db, table
 from shards.datasets.card import read_card
@@ -65,7 +59,6 @@ READERS: dict[str, Callable[..., Iterator[Sample]]] = {
     "raf-db": raf_db.read,
     "table": table.read,
 }
-_JPEG_BYTES = 0.35  # of a stored crop, per pixel
 _EXAMPLES = 20
 
 Progress = Callable[[int, int], None]
@@ -100,6 +93,7 @@ def build(
             report.error = str(error) or type(error).__name__
             report.plan = before.get("plan") or report.plan  # of the shards that are there
             report.sources = before.get("sources") or report.sources
+            report.inputs = None  # nothing here is known to be of these
             raise
         finally:
             report.seconds = round(time.monotonic() - started, 3)
@@ -155,9 +149,24 @@ class _Build:
 
     def go(self, reader: Callable[..., Iterator[Sample]]) -> None:
         """Plan, write what is missing, and finish unless this is one part of several."""
-        self.plan = self._make_plan(reader)
-        self.report.plan, self.report.sources = self.plan.digest, self.plan.sources
+        planner = Planner(
+            self.report.name,
+            self.raw,
+            self.store,
+            self.options,
+            self.report.findings,
+            self.progress,
+        )
+        key = planner.key(reader)
         self.report.stand_in = read_card(self.raw) is not None
+        if known := self._known_plan(read_report(self.store), key):
+            self._use(known, key)
+            if self._is_finished():
+                return
+        self._use(planner.plan(reader, key), key)
+        if not self.plan.shards:
+            skipped = _in_words(self.report.findings.skipped)
+            raise ValueError(f"{self.raw} gave no sample: {skipped}")
         self.report.shards = len(self.plan.shards)
         if self._is_finished():
             return
@@ -166,48 +175,17 @@ class _Build:
         self._write_shards(done)
         if self.options.part is None:
             self._finish()
-        else:
-            self.plan.path.unlink()
 
-    def _make_plan(self, reader: Callable[..., Iterator[Sample]]) -> Plan:
-        findings, options = self.report.findings, self.options
-        path = self.store.work / (name_of_part("plan", options.part) + ".arrow")
-        samples = reader(self.raw, findings, **options.reader)
-        spilled = planning.spill(samples, self.raw, path.with_suffix(".spill"), findings)
-        if findings.failed:
-            raise ValueError("\n".join(findings.failed))
-        staged = self._stage(spilled)
-        plan = planning.arrange(
-            staged,
-            path,
-            seed=options.seed,
-            samples_per_shard=options.samples_per_shard,
-            stored_bytes=self._stored_bytes(),
-            choices=options.choices(self.report.name),
-        )
-        for spill in (spilled, staged):
-            spill.path.unlink(missing_ok=True)
-        if not plan.shards:
-            raise ValueError(f"{self.raw} gave no sample: {_in_words(findings.skipped)}")
-        return plan
+    def _use(self, plan: Plan, key: str | None) -> None:
+        self.plan = plan
+        self.report.plan, self.report.sources = plan.digest, plan.sources
+        self.report.inputs = key
 
-    def _stage(self, spilled: Spill) -> Spill:
-        """Decode the videos, if there are any."""
-        first, parts = self.options.part or (0, 1)
-        return stage_videos(
-            spilled,
-            self.raw,
-            self.options.crop,
-            self.store,
-            self.options.engine,
-            self.report.findings,
-            progress=self.progress,
-            turn=first / parts,
-        )
-
-    def _stored_bytes(self) -> int | None:
-        crop = self.options.crop
-        return None if crop.mode == "none" else int(_JPEG_BYTES * crop.size**2)
+    def _known_plan(self, before: dict[str, Any], key: str | None) -> Plan | None:
+        """What finished shards of the very same inputs were made by, without its rows."""
+        if not before.get("complete") or key is None or before.get("inputs") != key:
+            return None
+        return Plan(self.store.work, (), str(before.get("plan")), "", str(before.get("sources")))
 
     def _is_finished(self) -> bool:
         """Whether the output is complete; refuses to mix with other finished shards."""

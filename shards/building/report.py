@@ -33,6 +33,7 @@ class Report:
     plan: str | None = None
     stand_in: bool | None = None  # drawn faces, not the data set itself
     sources: str | None = None  # hash of the images' time stamps, which copies need not share
+    inputs: str | None = None  # hash of all that the plan was made from; null if not ours to know
     seconds: float = 0.0
     error: str | None = None
 

@@ -163,7 +163,7 @@ def stage_video(video: Video) -> int:
     """
     store = video.store
     with store.working():
-        if not _is_staged(video):
+        if not is_staged_whole(store, video.file):
             places: list[Any] = [_EARLY] * video.rows.num_rows
             path = store.local / video.file
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,16 +185,16 @@ def stage_video(video: Video) -> int:
     return video.rows.num_rows
 
 
-def _is_staged(video: Video) -> bool:
-    """Whether the crops are there, whole; an object store has an object whole or not at all."""
-    store = video.store
-    if not (store.has(video.marker) and store.has(video.file)):
+def is_staged_whole(store: Store, name: str) -> bool:
+    """Whether staged crops are there, whole; an object store has an object whole or not at all."""
+    marker = name.replace(".jpgs", ".json")
+    if not (store.has(marker) and store.has(name)):
         return False
     try:
-        said = json.loads(store.read(video.marker))
+        said = json.loads(store.read(marker))
     except ValueError:
         return False
-    if not (path := store.local / video.file).exists():
+    if not (path := store.local / name).exists():
         return True
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,189 @@
+"""The plan of a run: made once, sealed on the disk, and found again while nothing has changed.
+
+A seal names what the plan was made from: options, our own source, and name, size and times of
+every file below the raw folder, which a look into each folder tells in 3 us a file. Resumes, parts,
+merges and reruns of the same then plan nothing; any change makes a new plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from shards.building import plan as planning
+from shards.building.options import BuildOptions
+from shards.building.plan import Plan, Spill
+from shards.building.report import name_of_part
+from shards.building.store import Store
+from shards.building.videos import is_staged_whole, stage_videos
+from shards.durable import settle, write_aside
+from shards.findings import Findings
+from shards.sample import Sample
+
+Reader = Callable[..., Iterator[Sample]]
+_JPEG_BYTES = 0.35  # of a stored crop, per pixel
+
+
+@dataclass(slots=True)
+class Planner:
+    """Makes the plan of `raw`, or finds it; `findings` become those of the run that made it."""
+
+    name: str
+    raw: Path
+    store: Store
+    options: BuildOptions
+    findings: Findings
+    progress: Callable[[int, int], None] | None = None
+
+    def key(self, reader: Reader) -> str | None:
+        """What a plan is made from, as one hash; None where a reader is not ours to know."""
+        if not reader.__module__.startswith("shards."):
+            return None
+        digest = hashlib.sha256(_program().encode())
+        options = dict(self.options.reader)
+        said = [str(self.raw), self.options.choices(self.name), options]
+        digest.update(json.dumps(said, sort_keys=True, default=str).encode())
+        for value in options.values():
+            for name in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(name, str | Path):
+                    for place in (self.raw / name, Path(name)):
+                        digest.update(_facts(lambda place=place: os.stat(place)))  # noqa: PTH116
+        _look_into(
+            self.raw, digest, {_identity(self.raw.stat()), _identity(self.store.local.stat())}
+        )
+        return digest.hexdigest()
+
+    def plan(self, reader: Reader, key: str | None) -> Plan:
+        """The sealed plan of this key, else a new one. Raises ValueError where a check fails."""
+        return self._sealed(key) or self._made(reader, key)
+
+    def _sealed(self, key: str | None) -> Plan | None:
+        path = self._place(key)
+        try:
+            total, _, text = path.with_suffix(".json").read_text().partition("\n")
+            if key is None or hashlib.sha256(text.encode()).hexdigest() != total:
+                return None
+            said = json.loads(text)
+            with open(path, "rb") as file:
+                whole = hashlib.file_digest(file, "sha256").hexdigest() == said["sha256"]
+        except (OSError, ValueError):
+            return None
+        staged = (is_staged_whole(self.store, file) for file in said["staged"])
+        if said["key"] != key or not whole or not all(staged):
+            return None
+        self.findings.checks[:] = said["checks"]
+        self.findings.skipped = Counter(said["skipped"])
+        self.findings.examples = said["examples"]
+        return Plan(path, tuple(said["shards"]), said["digest"], said["listing"], said["sources"])
+
+    def _place(self, key: str | None) -> Path:
+        name = name_of_part("plan", self.options.part) if key is None else f"plan-{key[:24]}"
+        return self.store.work / f"{name}.arrow"
+
+    def _made(self, reader: Reader, key: str | None) -> Plan:
+        options, findings = self.options, self.findings
+        path = self.store.work / (name_of_part("plan", options.part) + ".arrow")
+        if options.part is None:  # else other parts may be reading them right now
+            for old in self.store.work.glob("plan*"):
+                old.unlink()
+        samples = reader(self.raw, findings, **options.reader)
+        spilled = planning.spill(samples, self.raw, path.with_suffix(".spill"), findings)
+        if findings.failed:
+            raise ValueError("\n".join(findings.failed))
+        staged = self._stage(spilled)
+        plan = planning.arrange(
+            staged,
+            path,
+            seed=options.seed,
+            samples_per_shard=options.samples_per_shard,
+            stored_bytes=self._stored_bytes(),
+            choices=options.choices(self.name),
+        )
+        for spill in (spilled, staged):
+            spill.path.unlink(missing_ok=True)
+        return plan if key is None or not plan.shards else self._seal(plan, key, staged.staged)
+
+    def _seal(self, plan: Plan, key: str, staged: tuple[str, ...]) -> Plan:
+        """The plan under the name of its key: the rows, then what proves them."""
+        with open(plan.path, "rb") as file:
+            os.fsync(file.fileno())
+            proof = hashlib.file_digest(file, "sha256").hexdigest()
+        path = self._place(key)
+        settle(plan.path, path)
+        facts = {**plan._asdict(), "key": key, "sha256": proof, "staged": staged}
+        del facts["path"]
+        text = json.dumps(facts | self.findings.as_dict())
+        total = hashlib.sha256(text.encode()).hexdigest()
+        write_aside(path.with_suffix(".json"), f"{total}\n{text}".encode())
+        return plan._replace(path=path)
+
+    def _stage(self, spilled: Spill) -> Spill:
+        """Decode the videos, if there are any."""
+        first, parts = self.options.part or (0, 1)
+        return stage_videos(
+            spilled,
+            self.raw,
+            self.options.crop,
+            self.store,
+            self.options.engine,
+            self.findings,
+            progress=self.progress,
+            turn=first / parts,
+        )
+
+    def _stored_bytes(self) -> int | None:
+        crop = self.options.crop
+        return None if crop.mode == "none" else int(_JPEG_BYTES * crop.size**2)
+
+
+@cache
+def _program() -> str:
+    """One hash of the code that plans: an edited reader plans anew."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _facts(stat: Callable[[], os.stat_result]) -> bytes:
+    """Size and times, through links: the last of them nobody can set back."""
+    try:
+        found = stat()
+    except (OSError, ValueError):
+        return b"none\n"
+    return b"%d %d %d\n" % (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _look_into(folder: str | Path, digest: Any, besides: set[tuple[int, int]]) -> None:
+    """Every name below a folder, with the facts of what is no folder. Links to folders are followed
+    as readers do, but not into the folders `besides`: the output, and those that led here."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # whoever reads it says so
+        entries = []
+    folders = [entry for entry in entries if _is_folder(entry)]
+    inside = {entry.name for entry in folders}
+    files = [entry for entry in entries if entry.name not in inside]
+    lines = [os.fsencode(entry.name) + b" " + _facts(entry.stat) for entry in files]
+    digest.update(b"%b\n%d\n%b" % (os.fsencode(folder), len(files), b"".join(lines)))
+    for entry in folders:
+        if (here := _identity(entry.stat())) not in besides:
+            _look_into(entry.path, digest, besides | {here})
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
