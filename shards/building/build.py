@@ -39,7 +39,7 @@ from shards.building.planner import Planner
 from shards.building.repair import mend_indexes
 from shards.building.report import REPORT, Report, check_leaks, read_report, write_report
 from shards.building.store import Store, is_ours
-from shards.building.tars import PLANNED, Fragment, renumber, write_labels, write_tar
+from shards.building.tars import Fragment, renumber, write_labels, write_tar
 from shards.building.videos import load_staged
 from shards.crop import Crop, store_found, store_image
 from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, foreign, raf_db, table
@@ -48,6 +48,7 @@ from shards.datasets.preflight import require_folder
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, decode, sniff
 from shards.index import LabelIndex
+from shards.labels.rows import PLANNED
 from shards.labels.schema import LABELS
 from shards.sample import Sample
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import joblib
@@ -55,6 +56,17 @@ class Engine:
                 "again with fewer --jobs: finished shards are kept"
             ) from None
 
+    def in_order(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """Results in the order of the tasks, by processes here, where Dask does the rest too."""
+        numbered = Engine(jobs=self.jobs).run(partial(_kept, work), enumerate(tasks))
+        waiting: dict[int, Result] = {}
+        following = 0
+        for number, result in numbered:
+            waiting[number] = result
+            while following in waiting:
+                yield waiting.pop(following)
+                following += 1
+
     def _run_on_dask(
         self, work: Callable[[Task], Result], tasks: Iterable[Task]
     ) -> Iterator[Result]:
@@ -72,6 +84,10 @@ class Engine:
                 yield future.result()
                 for following in itertools.islice(stream, 1):
                     running.add(following)
+
+
+def _kept(work: Callable[[Task], Result], task: tuple[int, Task]) -> tuple[int, Result]:
+    return task[0], work(task[1])
 
 
 def _end_with(parent: int) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -21,9 +21,10 @@ import numpy as np
 import pyarrow as pa
 
 from shards.building.store import DEALT
-from shards.building.tars import PLANNED, planned_rows, recoded
+from shards.building.tars import recoded
 from shards.findings import Findings
 from shards.labels.extra import Kinds, fields_of, note, with_columns
+from shards.labels.rows import PLANNED, SOURCE, planned_rows
 from shards.sample import SPLITS, VIDEO_SUFFIXES, Sample
 
 _BATCH = 4096  # rows of the spill file
@@ -117,7 +118,9 @@ def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
     return Spill(path, *known, *facts)
 
 
-def spill(samples: Iterable[Sample], root: Path, path: Path, findings: Findings) -> Spill:
+def spill(
+    samples: Iterable[Sample | pa.RecordBatch], root: Path, path: Path, findings: Findings
+) -> Spill:
     """Write the stream of a reader to `path`, without files that are missing or empty."""
     kinds: Kinds = {}
     found = write_spill(_existing(samples, _Sizes(root, findings), kinds), path)
@@ -162,18 +165,38 @@ def sources_of(rows: pa.RecordBatch) -> str:
     return hashlib.sha256(rows["source_time"].to_numpy()).hexdigest()[:16]
 
 
-def _existing(samples: Iterable[Sample], sizes: _Sizes, kinds: Kinds) -> Iterator[pa.RecordBatch]:
-    stream = iter(samples)
-    while chunk := list(islice(stream, _BATCH)):
-        found = [(sample, *file) for sample in chunk if (file := sizes.of(sample))]
-        if found:
-            samples_found, *facts = zip(*found, strict=True)
-            rows = planned_rows(samples_found)
-            empty = [pa.nulls(len(found), column.type) for column in list(SPILLED)[-4:]]
-            extra = pa.array([_noted(sample, kinds) for sample in samples_found], pa.string())
-            sizes_and_times = (pa.array(fact, pa.int64()) for fact in facts)
-            arrays = [*rows.columns, extra, *sizes_and_times, *empty]
-            yield pa.RecordBatch.from_arrays(arrays, schema=SPILLED)
+def _existing(
+    given: Iterable[Sample | pa.RecordBatch], sizes: _Sizes, kinds: Kinds
+) -> Iterator[pa.RecordBatch]:
+    for in_rows, items in groupby(given, lambda item: isinstance(item, pa.RecordBatch)):
+        for rows in items if in_rows else ():
+            yield from _not_empty(rows, sizes.findings)
+        while not in_rows and (chunk := list(islice(items, _BATCH))):
+            found = [(sample, *file) for sample in chunk if (file := sizes.of(sample))]
+            if found:
+                samples_found, *facts = zip(*found, strict=True)
+                extra = pa.array([_noted(sample, kinds) for sample in samples_found], pa.string())
+                columns = (pa.array(fact, pa.int64()) for fact in facts)
+                yield _spilled([*planned_rows(samples_found).columns, extra, *columns])
+
+
+def _not_empty(rows: pa.RecordBatch, findings: Findings) -> Iterator[pa.RecordBatch]:
+    """Rows of a reader of batches, which knows sizes and times already."""
+    sizes = rows["source_bytes"].to_numpy()
+    filled = sizes > 0
+    for k in np.flatnonzero(~filled):
+        reason = "empty file" if sizes[k] == 0 else "missing file"
+        findings.skip(reason, rows["original_path"][k].as_py())
+    rows = rows if filled.all() else rows.filter(pa.array(filled))
+    if rows.num_rows:
+        planned = [rows[field.name].cast(field.type) for field in PLANNED]
+        extra = pa.nulls(rows.num_rows, pa.string())
+        yield _spilled([*planned, extra, *(rows[name] for name in SOURCE)])
+
+
+def _spilled(arrays: list[pa.Array]) -> pa.RecordBatch:
+    empty = [pa.nulls(len(arrays[0]), column.type) for column in list(SPILLED)[-4:]]
+    return pa.RecordBatch.from_arrays([*arrays, *empty], schema=SPILLED)
 
 
 def _noted(sample: Sample, kinds: Kinds) -> str | None:

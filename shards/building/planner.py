@@ -25,6 +25,7 @@ from shards.building.store import Store
 from shards.building.videos import is_staged_whole, stage_videos
 from shards.durable import settle, write_aside
 from shards.findings import Findings
+from shards.labels.rows import InRows, workers
 from shards.sample import Sample
 
 Reader = Callable[..., Iterator[Sample]]
@@ -93,8 +94,13 @@ class Planner:
         if options.part is None:  # else other parts may be reading them right now
             for old in self.store.work.glob("plan*"):
                 old.unlink()
-        samples = reader(self.raw, findings, **options.reader)
-        spilled = planning.spill(samples, self.raw, path.with_suffix(".spill"), findings)
+        read = reader.rows if isinstance(reader, InRows) else reader
+        samples = read(self.raw, findings, **options.reader)
+        before = workers.set(options.engine.in_order)
+        try:
+            spilled = planning.spill(samples, self.raw, path.with_suffix(".spill"), findings)
+        finally:
+            workers.reset(before)
         if findings.failed:
             raise ValueError("\n".join(findings.failed))
         staged = self._stage(spilled)

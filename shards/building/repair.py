@@ -20,7 +20,7 @@ import pyarrow as pa
 from shards.building.markers import index_name
 from shards.building.report import REPORT, Report, read_report, write_report
 from shards.building.store import Store
-from shards.building.tars import PLANNED, Fragment, TarFacts, write_labels
+from shards.building.tars import Fragment, TarFacts, write_labels
 from shards.durable import write_aside
 from shards.findings import Findings
 from shards.image import Unreadable, probe
@@ -28,6 +28,7 @@ from shards.index import LabelIndex
 from shards.labels.extra import Kinds, aligned, extended, extra_in, note, with_columns
 from shards.labels.integrity import digest_of, is_idx
 from shards.labels.opening import read_table
+from shards.labels.rows import PLANNED
 from shards.labels.schema import FORMAT, LABELS, SCHEMA, TAR, checksum, encoded, metadata_of
 
 

@@ -12,9 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
 from itertools import islice
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +25,7 @@ from shards.image import Stored, Unreadable, as_is
 from shards.index import LabelIndex
 from shards.labels.extra import Kinds, aligned, extended, extra_in, note, with_columns
 from shards.labels.integrity import digest_of
+from shards.labels.rows import planned_rows
 from shards.labels.schema import (
     BLOCK,
     FORMAT,
@@ -44,9 +43,6 @@ from shards.sample import DATASETS, EXPRESSIONS, Sample
 _RECORD = 20 * BLOCK  # tar pads its end to this
 _BATCH = 16384  # rows of labels.arrow written at a time, 18 MB
 _AT_ONCE = 1 << 20  # bytes of a tar that are hashed and written at a time
-_FIELDS = [field.name for field in fields(Sample) if field.name != "extra"]
-_COLUMNS = ["sample_key" if name == "key" else name for name in _FIELDS]
-PLANNED = pa.schema([SCHEMA.field(name) for name in _COLUMNS])  # known before an image is read
 
 
 class TarFacts(NamedTuple):
@@ -155,29 +151,6 @@ class TarWriter:
         self._hash.update(content)
         self.digests += [hashlib.sha256(first).digest() for first in firsts]
         self.checksums += map(checksum, firsts)
-
-
-def planned_rows(samples: Sequence[Sample]) -> pa.RecordBatch:
-    """The columns that are known before an image is read.
-
-    Raises ValueError where a reader put a value of the wrong type into a field.
-    """
-    arrays = []
-    for name, column in zip(_FIELDS, PLANNED, strict=True):
-        values = list(map(attrgetter(name), samples))
-        if name in ("dataset", "split"):
-            arrays.append(encoded(name, values, values if name == "dataset" else ()))
-            continue
-        if name == "split_by_task":
-            values = [v and sorted(v.items()) for v in values]
-        try:
-            arrays.append(pa.array(values, column.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError) as error:
-            raise ValueError(
-                f"{name} of a sample from {samples[0].key} on is no {column.type}: {error}; "
-                "its reader must convert it"
-            ) from None
-    return pa.RecordBatch.from_arrays(arrays, schema=PLANNED)
 
 
 def write_tar(

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO
@@ -31,13 +32,14 @@ IMAGE, FILM, LIST, TEXT, JSON, ARRAY, POINTS = (
 FAR = 1e6  # pixels; no coordinate of a picture lies beyond
 
 _LINE = MIB  # characters; a row of AffectNet has a thousand
+_BLOCK = 4 * MIB
 _NUMBERS = re.compile(r"[0-9eE+.\-\s,;]*", re.ASCII)  # float() takes 1_0, inf and Arabic digits too
 _STRAYS = ("thumbs.db", "desktop.ini", "__macosx")
 _BOMS = {
     b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32",
     b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16",
 }  # fmt: skip
-_BROKEN = (ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError)
+BROKEN = (ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError)
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -77,7 +79,7 @@ def check(root: Path, path: Path, limit: int) -> None:
     """Raise Refused unless `path` is a regular file of at most `limit` bytes below `root`."""
     _check_facts(path, path.stat(), limit)
     folder = (path.resolve() if path.is_symlink() else path).parent
-    if not _below(root, folder):
+    if not is_below(root, folder):
         raise Refused(
             f"{path} leads to {path.resolve()}, outside {root}; put the file itself there "
             "(only a folder directly below the root may be a link to another disk)",
@@ -102,7 +104,7 @@ def _check_facts(path: Path, facts: os.stat_result, limit: int) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _below(root: Path, folder: Path) -> bool:
+def is_below(root: Path, folder: Path) -> bool:
     """Whether a folder lies below the root, or below a folder that the root itself links to."""
     place = folder.resolve()
     return place.is_relative_to(root.resolve()) or any(
@@ -125,6 +127,22 @@ def content(root: Path, path: Path, limit: int = IMAGE) -> bytes:
         return file.read(os.fstat(file.fileno()).st_size)  # read(limit) would reserve it all
 
 
+def plain_content(path: str, limit: int) -> bytes | None:
+    """All bytes of a file that is neither a link nor odd, in four system calls; None for others,
+    for which `content` has a sentence. That its folder lies below the root is the caller's word."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        facts = os.fstat(file)
+        fine = stat.S_ISREG(facts.st_mode) and facts.st_size <= limit
+        found = os.read(file, facts.st_size) if fine else None
+        return found if found is not None and len(found) == facts.st_size else None
+    finally:
+        os.close(file)
+
+
 # ---------------------------------------------------------------- text
 
 
@@ -136,20 +154,62 @@ def numbered_lines(root: Path, path: Path, limit: int = TEXT) -> Iterator[tuple[
     with opened(root, path, limit) as file:
         encoding = _encoding(file.read(4))
         file.seek(0)
-        text = io.TextIOWrapper(file, encoding, "surrogateescape", newline=None)
-        number = 0
-        try:
-            while line := text.readline(_LINE):
-                number += 1
-                _check_line(line)
-                yield number, line.rstrip("\n")
-        except UnicodeError:
-            raise ValueError(
-                f"{path}: line {number or 1} is no {encoding.removesuffix('-sig').upper()} text; "
-                "save the file as UTF-8"
-            ) from None
-        except _NoLineError as error:
-            raise ValueError(f"{path}: line {number} {error}; restore the file") from None
+        yield from _numbered(file, encoding, path, 1)
+
+
+def numbered(block: bytes, path: Path, first: int) -> Iterator[tuple[int, str]]:
+    """The same of a block of `blocks` whose first line has the number `first`."""
+    return _numbered(io.BytesIO(block), "utf-8", path, first)
+
+
+def blocks(root: Path, path: Path, limit: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file by the megabyte, for those who read them as columns: UTF-8 without mark,
+    each ended by a newline, behind the number of the first."""
+    with opened(root, path, limit) as file:
+        encoding = _encoding(file.read(4))
+        file.seek(0)
+        if encoding != "utf-8-sig":
+            found = (f"{line}\n".encode() for _, line in _numbered(file, encoding, path, 1))
+            pieces = iter(lambda: b"".join(islice(found, 4096)), b"")
+        else:
+            pieces = _whole_lines(file)
+        number = 1
+        for piece in pieces:
+            yield number, piece
+            number += piece.count(b"\n")
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    rest = file.read(3).removeprefix(b"\xef\xbb\xbf")
+    while piece := file.read(_BLOCK):
+        text = rest + piece
+        cut = text.rfind(b"\n") + 1 or text.rfind(b"\r") + 1 or len(text)
+        rest = text[cut:]
+        yield text[:cut].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if rest:
+        yield rest.replace(b"\r", b"\n") + b"\n"
+
+
+def _numbered(
+    file: BinaryIO | io.BytesIO, encoding: str, path: Path, number: int
+) -> Iterator[tuple[int, str]]:
+    text = io.TextIOWrapper(file, encoding, "surrogateescape", newline=None)
+    number -= 1
+    try:
+        while line := text.readline(_LINE):
+            number += 1
+            _check_line(line)
+            yield number, line.rstrip("\n")
+    except UnicodeError:
+        raise ValueError(
+            f"{path}: line {number or 1} is no {encoding.removesuffix('-sig').upper()} text; "
+            "save the file as UTF-8"
+        ) from None
+    except _NoLineError as error:
+        raise ValueError(f"{path}: line {number} {error}; restore the file") from None
+    finally:
+        if not file.closed:
+            text.detach()  # whoever opened the file closes it
 
 
 class _NoLineError(Exception):
@@ -289,14 +349,19 @@ def array(root: Path, path: Path) -> np.ndarray:
     """A small `.npy` file, several times as fast as `numpy.load`. Pickled objects are refused."""
     stored = content(root, path, ARRAY)
     try:
-        start = 10 + int.from_bytes(stored[8:10], "little")
-        dtype, shape = _header(stored[:start])
-        return np.frombuffer(stored, dtype, math.prod(shape), start).reshape(shape)
-    except _BROKEN as error:
+        return array_in(stored)
+    except BROKEN as error:
         raise ValueError(
             f"{path} is no plain .npy file ({error}); pickles are never opened, so take the file "
             "from the release"
         ) from None
+
+
+def array_in(stored: bytes) -> np.ndarray:
+    """The array of a `.npy` file's bytes; raises one of `BROKEN` where they are none."""
+    start = 10 + int.from_bytes(stored[8:10], "little")
+    dtype, shape = _header(stored[:start])
+    return np.frombuffer(stored, dtype, math.prod(shape), start).reshape(shape)
 
 
 @lru_cache(maxsize=256)

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from shards.datasets import foreign
 from shards.datasets.affectnet import release_2017, release_2021
 from shards.datasets.preflight import require_folder
 from shards.findings import Findings
-from shards.sample import Sample
+from shards.labels.rows import InRows
 
 _DEPTH = 5  # folders below the root; the deepest known list lies three down
 _NUMBERED = re.compile("[0-9]+")
@@ -33,6 +35,7 @@ class Tree(NamedTuple):
     class_folders: list[Path]  # folders named after an expression: a web copy
 
 
+@InRows
 def read(
     root: Path,
     findings: Findings,
@@ -40,7 +43,7 @@ def read(
     allow_count: bool = False,
     automatic: bool = False,
     emonet: str | Sequence[Path] = (),
-) -> Iterator[Sample]:
+) -> Iterator[pa.RecordBatch]:
     """Every listed face whose file is there, in the order of the lists.
 
     Classes 8 to 10 are kept: 8 (None) has valence and arousal, 9 and 10 have neither, and none of

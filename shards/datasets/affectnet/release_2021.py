@@ -11,15 +11,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from shards.datasets import foreign
 from shards.datasets.annotations import ROUNDING
 from shards.datasets.preflight import check_counts, check_each, size_of, strictness
 from shards.findings import Findings
+from shards.labels.rows import facts_of, lists_of, rows_like, workers
 from shards.sample import Sample
 
 PUBLISHED = {"train": 287_651, "val": 3_999}
@@ -28,29 +31,58 @@ _LABELS = ("exp", "val", "aro", "lnd")
 _SENTINEL = -2.0
 _STEM = re.compile("0|[1-9][0-9]{0,8}")
 _SIZE = 224
+_AT_ONCE = 2048  # numbers read by one task
 _MEASURED = 100  # images whose size is looked at
+
+
+class _Task(NamedTuple):
+    """Some numbers of a set."""
+
+    root: Path
+    folder: Path
+    split: str
+    stems: np.ndarray
+    complete: np.ndarray  # which of them have their image and four label files
+
+
+class _Found(NamedTuple):
+    """What a task found."""
+
+    rows: pa.RecordBatch
+    classes: Counter[int]
+    kinds: Counter[str]  # types of the classes
+    problems: list[str]  # of the classes
+    late: ValueError | None  # of other labels, said where nothing else is wrong
 
 
 def read(
     root: Path, sets: list[Path], findings: Findings, *, allow_count: bool = False
-) -> Iterator[Sample]:
-    """Check names and classes of every set, then yield the samples by number."""
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of every set by number, checking them; findings are complete at the end."""
     chosen = _choose(sets, findings)
-    found = {}
+    counts, late = {}, None
     for split, folder in chosen.items():
         stems = _stems(folder, "annotations", "_exp.npy")
-        found[split] = len(stems)
-        _check(root, folder, split, stems, findings, allow_count=allow_count)
-    check_counts(findings, root, "affectnet", PUBLISHED, found, allow_count=allow_count)
-    if findings.failed:
-        return
-    for split, folder in chosen.items():
-        stems = _stems(folder, "annotations", "_exp.npy")
-        for stem, complete in zip(stems.tolist(), _complete(folder, stems), strict=True):
-            if complete:
-                yield _sample(root, folder, split, stem)
-            else:
-                findings.skip("image or label file is missing", f"{folder.name}/{stem}")
+        complete = _complete(folder, stems)
+        counts[split] = len(stems)
+        starts = range(0, len(stems), _AT_ONCE)
+        parts = (slice(start, start + _AT_ONCE) for start in starts)
+        tasks = (_Task(root, folder, split, stems[part], complete[part]) for part in parts)
+        classes, kinds, problems = Counter[int](), Counter[str](), list[str]()
+        for found in workers.get()(_read, tasks):
+            yield found.rows
+            classes += found.classes
+            kinds += found.kinds
+            problems += found.problems
+            late = late or found.late
+        check_each(findings, f"classes of {split}", problems[:20], f"{split}: {dict(classes)}")
+        findings.check(f"type of the labels of {split}", True, f"stored as {dict(kinds)}")
+        _check(root, folder, split, stems, complete, findings, allow_count=allow_count)
+        for stem in stems[~complete]:
+            findings.skip("image or label file is missing", f"{folder.name}/{stem}")
+    check_counts(findings, root, "affectnet", PUBLISHED, counts, allow_count=allow_count)
+    if late and not findings.failed:
+        raise late
 
 
 def _choose(sets: list[Path], findings: Findings) -> dict[str, Path]:
@@ -85,24 +117,14 @@ def _check(
     folder: Path,
     split: str,
     stems: np.ndarray,
+    complete: np.ndarray,
     findings: Findings,
     *,
     allow_count: bool,
 ) -> None:
-    """Each image has four label files of a plain type, and its class is 0 to 7."""
-    partial, problems = stems[~_complete(folder, stems)], []
+    """Each image has its files, and the size of the release."""
+    partial = stems[~complete]
     missing = len(partial)
-    classes: Counter[int] = Counter()
-    kinds: Counter[str] = Counter()
-    for stem in stems.tolist():
-        try:
-            array = foreign.array(root, folder / "annotations" / f"{stem}_exp.npy")
-            kinds[str(array.dtype)] += 1
-            classes[_class_of(array, folder, stem)] += 1
-        except (ValueError, OSError) as error:
-            problems.append(str(error))
-    check_each(findings, f"classes of {split}", problems[:20], f"{split}: {dict(classes)}")
-    findings.check(f"type of the labels of {split}", True, f"stored as {dict(kinds)}")
     findings.check(
         f"files of {split}",
         missing <= 0.001 * len(stems),
@@ -121,7 +143,83 @@ def _check(
     )
 
 
-def _number(array: np.ndarray, path: Any) -> float:
+def _read(task: _Task) -> _Found:
+    """A task: the labels of some numbers."""
+    folder, late = f"{task.folder}/annotations/", None
+    below = foreign.is_below(task.root, task.folder / "annotations")
+    classes, kinds, problems = Counter[int](), Counter[str](), list[str]()
+    kept: list[tuple[int, int, float, float]] = []
+    points: list[np.ndarray] = []
+    for stem, complete in zip(task.stems.tolist(), task.complete.tolist(), strict=True):
+        try:
+            number, kind = _value(task.root, f"{folder}{stem}_exp.npy", below)
+            kinds[kind] += 1
+            code = _class_of(number, f"{folder}{stem}_exp.npy")
+            classes[code] += 1
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+            continue
+        try:
+            if complete:
+                va = _plane(task.root, f"{folder}{stem}", below)
+                points.append(_landmarks(task.root, f"{folder}{stem}_lnd.npy", below))
+                kept.append((stem, code, *va))
+        except ValueError as error:
+            late = late or error
+    return _Found(
+        _rows(task, np.array(kept).reshape(-1, 4), points), classes, kinds, problems, late
+    )
+
+
+def _rows(task: _Task, kept: np.ndarray, points: list[np.ndarray]) -> pa.RecordBatch:
+    stems, codes, va = kept[:, 0].astype(int).tolist(), kept[:, 1].astype(int), kept[:, 2:]
+    void = (va == _SENTINEL).any(axis=1)
+    images = (task.folder / "images").relative_to(task.root).as_posix()
+    paths = [f"{images}/{stem}.jpg" for stem in stems]
+    facts = [facts_of(f"{task.root}/{path}") for path in paths]
+    sizes = [(found.st_size, found.st_mtime_ns) if found else (-1, 0) for found in facts]
+    columns = {
+        "sample_key": pa.array([f"affectnet-b_{task.split}_{k}" for k in stems], pa.string()),
+        "original_path": pa.array(paths, pa.string()),
+        "landmarks": lists_of(np.array(points).reshape(-1, 136)),
+        "expression_raw": pa.array(codes, pa.int16()),
+        "expression": pa.array(codes, pa.int8()),
+        "valence": pa.array(va[:, 0], mask=void),
+        "arousal": pa.array(va[:, 1], mask=void),
+        "valence_raw": pa.array(va[:, 0]),
+        "arousal_raw": pa.array(va[:, 1]),
+        "source_bytes": pa.array([size for size, _ in sizes], pa.int64()),
+        "source_time": pa.array([time for _, time in sizes], pa.int64()),
+    }
+    like = Sample(
+        key="k",
+        original_path="p",
+        dataset="affectnet",
+        variant="npy2021",
+        split=task.split,
+        official_split=task.folder.name,
+        landmarks_source="affectnet",
+    )
+    return rows_like(like, len(stems), columns)
+
+
+def _value(root: Path, path: str, below: bool) -> tuple[float, str]:
+    """The number in a file, and how it is stored."""
+    stored = foreign.plain_content(path, foreign.ARRAY) if below else None
+    try:
+        return _stored_number(stored or b"")
+    except (*foreign.BROKEN, IndexError):
+        array = foreign.array(root, Path(path))
+        return _number(array, path), str(array.dtype)
+
+
+@lru_cache(maxsize=4096)
+def _stored_number(stored: bytes) -> tuple[float, str]:
+    array = foreign.array_in(stored)
+    return foreign.number(str(array.reshape(-1)[0])), str(array.dtype)
+
+
+def _number(array: np.ndarray, path: str) -> float:
     """The number in an array of any shape, stored as a number or, as a rule, as a word."""
     try:
         return foreign.number(str(array.reshape(-1)[0]))
@@ -129,52 +227,36 @@ def _number(array: np.ndarray, path: Any) -> float:
         raise ValueError(f"{path} holds {str(array)[:60]!r}, no number; restore the file") from None
 
 
-def _landmarks(array: np.ndarray, path: Path) -> tuple[float, ...]:
+def _landmarks(root: Path, path: str, below: bool) -> np.ndarray:
+    stored = foreign.plain_content(path, foreign.ARRAY) if below else None
+    try:
+        array = foreign.array_in(stored or b"")
+    except foreign.BROKEN:
+        array = foreign.array(root, Path(path))
     flat = array.reshape(-1)
     if flat.size != 136:
         raise ValueError(f"{path} has {flat.size} numbers, not 136; restore it")
     try:
         numbers = flat.astype(np.float64)
     except (ValueError, TypeError):
-        numbers = np.array(np.nan)
-    if not (np.abs(numbers) <= foreign.FAR).all():
+        numbers = np.full(136, np.nan)
+    if not np.abs(numbers).max() <= foreign.FAR:  # NaN fails too
         raise ValueError(f"{path} holds {str(array)[:60]!r}, no pixels; restore it")
-    return tuple(numbers.tolist())
+    return numbers
 
 
-def _class_of(array: np.ndarray, folder: Path, stem: int) -> int:
-    path = folder / "annotations" / f"{stem}_exp.npy"
-    number = _number(array, path)
+def _class_of(number: float, path: str) -> int:
     if number not in range(8):
         raise ValueError(f"{path} holds {number:g}, not a class 0 to 7; restore the file")
     return int(number)
 
 
-def _sample(root: Path, folder: Path, split: str, stem: int) -> Sample:
-    labels = {label: folder / "annotations" / f"{stem}_{label}.npy" for label in _LABELS}
-    arrays = {label: foreign.array(root, labels[label]) for label in _LABELS}
-    valence, arousal = (_number(arrays[label], labels[label]) for label in ("val", "aro"))
-    landmarks = _landmarks(arrays["lnd"], labels["lnd"])
+def _plane(root: Path, start: str, below: bool) -> tuple[float, float]:
+    valence, arousal = (_value(root, f"{start}_{label}.npy", below)[0] for label in ("val", "aro"))
     labelled = _SENTINEL not in (valence, arousal)
     if labelled and not max(abs(valence), abs(arousal)) <= 1 + ROUNDING:
         raise ValueError(
-            f"{labels['val']} holds {valence:g} and {labels['aro']} {arousal:g}, "
+            f"{start}_val.npy holds {valence:g} and {start}_aro.npy {arousal:g}, "
             "neither -2 nor in [-1, 1]; restore the files"
         )
-    code = _class_of(arrays["exp"], folder, stem)
-    return Sample(
-        key=f"affectnet-b_{split}_{stem}",
-        original_path=(folder / "images" / f"{stem}.jpg").relative_to(root).as_posix(),
-        dataset="affectnet",
-        variant="npy2021",
-        split=split,
-        official_split=folder.name,
-        landmarks=landmarks,
-        landmarks_source="affectnet",
-        expression_raw=code,
-        expression=code,
-        valence=valence if labelled else None,
-        arousal=arousal if labelled else None,
-        valence_raw=valence,
-        arousal_raw=arousal,
-    )
+    return valence, arousal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,3 +122,13 @@ def test_workers_without_a_common_folder_hand_frames_on_through_the_store(
 def test_an_address_that_nobody_knows_is_a_sentence(raw: Path):
     with pytest.raises(ValueError, match="nowhere://x cannot be written to"):
         build("affectnet", raw, "nowhere://x", BuildOptions(engine=Engine(jobs=1)))
+
+
+def slower_first(number: int) -> int:
+    time.sleep(0.2 / (number + 1))
+    return number
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_results_in_order_come_in_the_order_of_the_tasks(jobs: int):
+    assert list(Engine(jobs=jobs).in_order(slower_first, range(5))) == list(range(5))
