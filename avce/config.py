@@ -174,7 +174,7 @@ class Config:
     jitter_saturation: Weight = _is(0.0, "row 19, the same")
     order: Literal["global", "blocks"] = _is("global", "shuffled over all shards, or in blocks")
     on_corrupt: Literal["error", "skip"] = _is("error", "what an image that cannot be read does")
-    check: Literal["markers", "crc"] = _is("markers", "of each image read: crc holds every byte")
+    check: Literal["markers", "crc"] = _is("crc", "of each image read: crc holds every byte")
     cache: Literal["none", "memory", "device"] = _is("none", "where decoded pictures are kept")
 
     # evaluation

@@ -18,8 +18,10 @@ def aside(path: Path) -> Iterator[IO[bytes]]:
             yield file
             sync(file)
         settle(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 

@@ -82,6 +82,7 @@ _RULES = {
     errno.EROFS: "lies on a disk that takes no writes; name another place",
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "your quota of the disk is used up; free some space and run it again",
+    errno.EFBIG: "would be larger than you may write (`ulimit -f`); raise it and run it again",
     errno.ENAMETOOLONG: "is too long a name for this disk; name another place",
     errno.ELOOP: "is a link to itself; name what it should point to",
     errno.EMFILE: "too many files are open; raise `ulimit -n` and run it again",

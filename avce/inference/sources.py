@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from avce.inference.video import Frame, Skipped, camera_frames, video_frames
 from avce.scores.sheet import printable
 from shards.films import HEAD, is_film
 from shards.image import NO_PICTURE, Unreadable, decode, sniff
+from shards.labels.schema import LABELS
 
 _WORDS = {
     NO_PICTURE: "not an image",
@@ -56,6 +58,11 @@ def _files(source: str, skipped: Skipped) -> list[_File]:
     if path.is_dir():
         found = [_File(file, False) for file in sorted(_below(source, skipped))]
         if not any(_expected(file.path) or _kind(file.path) for file in found):
+            if any(path.glob("*.tar")):
+                raise FileNotFoundError(
+                    f"{source} holds tars without their {LABELS}; bring it back, or let `python "
+                    f"cli.py inspect {shlex.quote(source)} --repair` write it, if it can"
+                )
             raise FileNotFoundError(
                 f"{source} holds no image or video, whatever its files are called; give another "
                 "folder"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from avce.durable import parsed, write_aside
+from avce.durable import naming, parsed, write_aside
 
 Record = dict[str, Any]
 
@@ -27,22 +29,32 @@ class Journal:
     def __init__(self, path: Path, listeners: list[Callable[[Record], None]]) -> None:
         self.path = path
         self.listeners = listeners
-        self.lines = 0
+        self.lines = self.crc = 0  # how many records the file holds, and the CRC-32 of them
 
     def cut(self, lines: int | None, step: int) -> None:
         """Keep the first `lines` records (None: those up to `step`); make the file if need be."""
         found = read_log(self.path) if self.path.exists() else []
         kept = [r for r in found if r["step"] <= step] if lines is None else found[:lines]
-        write_aside(self.path, "".join(json.dumps(r) + "\n" for r in kept).encode())
-        self.lines = len(kept)
+        content = "".join(json.dumps(r) + "\n" for r in kept).encode()
+        write_aside(self.path, content)
+        self.lines, self.crc = len(kept), zlib.crc32(content)
 
     def write(self, record: Record) -> None:
         """Append the record, then tell the listeners."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        self.lines += 1
+        line = json.dumps(record).encode() + b"\n"
+        with naming(self.path), open(self.path, "ab") as file:
+            file.write(line)
+        self.lines, self.crc = self.lines + 1, zlib.crc32(line, self.crc)
         for listener in self.listeners:
             listener(record)
+
+
+def crc_of(path: Path, lines: int) -> int:
+    """The CRC-32 of the first lines of a log; 0 of no file."""
+    if not path.is_file():
+        return 0
+    with open(path, "rb") as file:
+        return zlib.crc32(b"".join(itertools.islice(file, lines)))
 
 
 def read_log(path: Path) -> list[Record]:

@@ -8,6 +8,8 @@ whose values are not of their kind, is refused in one sentence.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, distributions, version
@@ -27,7 +29,7 @@ from typing_extensions import TypedDict
 from avce.config import Config
 from avce.durable import read_json
 
-VERSION = 2  # of run.json: raised when a field changes its meaning
+VERSION = 3  # of run.json: raised when a field changes its meaning; from 3 on it is sealed
 
 PACKAGES = (
     "avce", "torch", "torchvision", "accelerate", "numpy", "pyarrow", "pydantic", "safetensors",
@@ -130,8 +132,13 @@ class RunRecord(Ending):
     sessions: list[Session] = []
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: what was said, and no default that was not."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        """Plain values: what was said, and no default that was not; sealed by their sha256."""
+        values = self.model_dump(mode="json", exclude_unset=True)
+        return values | {"sha256": _seal(values)}
+
+
+def _seal(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 R = TypeVar("R", bound=Ending)
@@ -145,7 +152,14 @@ def read_record(run: Path | str, kind: type[R] = RunRecord) -> R:
     path = Path(run) / "run.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist, so {run} is not a run; train one first")
-    return checked(path, kind, read_json(path))
+    content = read_json(path)
+    seal = content.pop("sha256", None) if isinstance(content, dict) else None
+    record = checked(path, kind, content)
+    if (record.version >= 3 or seal is not None) and seal != _seal(content):
+        raise ValueError(
+            f"{path} is not what was written: its sha256 is of other values; restore the file"
+        )
+    return record
 
 
 def latest_run(folder: Path) -> Path:

@@ -33,6 +33,7 @@ from avce.training.checkpoint import (
     step_of,
 )
 from avce.training.feed import Feed
+from avce.training.journal import Journal, crc_of
 from avce.training.record import read_record
 from avce.training.run_folder import RunFolder, load_weights
 
@@ -162,6 +163,12 @@ class Saver:
         load_weights(self.method, checkpoint.weights, path, self.config)
         load_optimizers(self.optimizers, checkpoint.optimizers, state["optimizers"])
         self.step, self.lines = state["step"], state.get("lines")
+        log = self.run / "log.jsonl"
+        if "log_crc" in state and crc_of(log, state["lines"]) != state["log_crc"]:
+            self.notes.append(
+                f"{log} is not the one that {path} has seen: records before step {self.step} were "
+                "changed or are gone"
+            )
         self.best = Scored.from_state(state["best"], self.config)
         self.last = Scored.from_state(state["last"], self.config)
         if self.best and step_of(self.run / "best.safetensors") != self.best.step:
@@ -192,7 +199,7 @@ class Saver:
             weights = self.weights
             self.ranks.lead(lambda: self.folder.save_weights("best", weights, scored.step))
 
-    def save(self, step: int, lines: int) -> Path:
+    def save(self, step: int, journal: Journal) -> Path:
         """Write the full state (once per step) and `last.safetensors`.
 
         A disk error on rank 0 ends all ranks, with the sentence on rank 0.
@@ -201,7 +208,7 @@ class Saver:
             weights=self.weights,
             optimizers=optimizer_tensors(self.optimizers),
             rng=self.all_rng(),
-            state=self.state(step, lines),
+            state=self.state(step, journal),
         )
 
         def write() -> None:
@@ -217,11 +224,12 @@ class Saver:
         mine = {n: t.to(self.device)[None] for n, t in get_rng(self.device).items()}
         return {n: torch.as_tensor(self.accelerator.gather(t)) for n, t in mine.items()}
 
-    def state(self, step: int, lines: int) -> dict[str, Any]:
+    def state(self, step: int, journal: Journal) -> dict[str, Any]:
         """What is not a tensor."""
         return {
             "step": step,
-            "lines": lines,
+            "lines": journal.lines,
+            "log_crc": journal.crc,
             "order": self.feed.state(),
             "world_size": self.accelerator.num_processes,
             "optimizers": optimizer_settings(self.optimizers),

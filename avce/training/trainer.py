@@ -313,7 +313,7 @@ class Training:
         bad = self.first_bad(keep=0)
         if any(self.ranks.any(bad is not None)):
             self.refuse_loss(bad)
-        path = self.saver.save(self.step, self.teller.journal.lines)
+        path = self.saver.save(self.step, self.teller.journal)
         self.teller.restart(self.step)
         return path
 

@@ -13,6 +13,8 @@ from shards.building.tars import TarFacts
 from shards.durable import write_aside
 from shards.labels.schema import metadata_of, with_metadata
 
+_SEAL = hashlib.sha256().digest_size  # bytes behind the Arrow file, which say that it is whole
+
 
 class Marker(NamedTuple):
     """A finished shard: its rows, its proof, what it was made from and what it left out."""
@@ -35,18 +37,20 @@ def write_marker(store: Store, name: str, marker: Marker) -> None:
         file.write_batch(marker.rows)
     path = store.local / marker_name(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_aside(path, sink.getvalue().to_pybytes())
+    content = sink.getvalue().to_pybytes()
+    write_aside(path, content + hashlib.sha256(content).digest())
     store.publish(marker_name(name))
 
 
 def read_marker(path: Path) -> Marker:
     """What `write_marker` wrote. Raises ValueError, naming the file, for anything else."""
     try:
-        with pa.OSFile(str(path)) as source:
-            file = pa.ipc.open_file(source)
-            rows = file.get_batch(0)
-            rows.validate(full=True)
-            facts = metadata_of(file.schema)
+        whole = path.read_bytes()
+        content, seal = whole[:-_SEAL], whole[-_SEAL:]
+        if hashlib.sha256(content).digest() != seal:
+            raise ValueError("changed since")
+        file = pa.ipc.open_file(content)
+        rows, facts = file.get_batch(0), metadata_of(file.schema)
         facts["tar"] = TarFacts(**facts["tar"])
         return Marker(rows=rows, **facts)
     except FileNotFoundError:

@@ -180,6 +180,8 @@ def _entries_of(
             findings.skip("listed image is missing", stem)
             continue
         entries.append(_Entry(stem, match["split"], int(match["code"]), image, quality))
+    if not entries and not bad and not missing:
+        bad.append(f"{path} holds no line; restore the list")
     return entries, bad, missing
 
 

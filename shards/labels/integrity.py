@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.labels.extra import extra_in
-from shards.labels.schema import BLOCK, SCHEMA, checksum, row_offset
+from shards.labels.schema import BLOCK, LABELS, SCHEMA, checksum, row_offset
 
 PLACE = ["sample_key", "extension", "shard_offset", "image_size", "crc"]  # what `stored` needs
 
@@ -81,7 +82,10 @@ def stored(path: Path, size: int, place: dict[str, Any], row: int) -> bytes:
             )
         content, problem = _read(tar, place, row)
     if problem:
-        raise ValueError(f"{path}: {problem}; write the shards again")
+        raise ValueError(
+            f"{path} and {path.parent / LABELS} do not belong together: {problem}; bring back the "
+            "one that was changed, or write the shards again"
+        )
     return content
 
 
@@ -120,19 +124,27 @@ def verify_tar(path: Path, recorded: dict[str, Any], rows: pa.Table, first_row: 
 
 
 def is_idx(content: bytes, rows: pa.Table) -> bool:
-    """Whether the lines of an `.idx` say of each image what the index says."""
-    lines = content.decode(errors="replace").split("\n")
+    """Whether an `.idx` holds, and ends with, a line for each image that says what the index says.
+
+    The index does not know how long a KEY.json is; the line that names one must say where it lies.
+    """
+    head, *lines = content.decode(errors="replace").split("\n")
     names = ("sample_key", "extension", "shard_offset", "image_size")
-    wanted = zip(*(rows[name].to_pylist() for name in names), strict=True)
-    starts = [
-        f"{kind} {offset} {size} {key}.{kind} row {row_offset(offset, size)} 8 {key}.row"
-        for key, kind, offset, size in wanted
-    ]
-    return (
-        lines[0] == f"v1.2 {len(starts)}"
-        and len(lines) == len(starts) + 2
-        and all(map(str.startswith, lines[1:], starts))
+    places = zip(*(rows[name].to_pylist() for name in names), strict=True)
+    wanted = [_idx_line(*place) for place in places]
+    if head != f"v1.2 {len(wanted)}" or len(lines) != len(wanted) + 1 or lines.pop():
+        return False
+    return all(
+        line == start or re.fullmatch(rest, line.removeprefix(start))
+        for line, (start, rest) in zip(lines, wanted, strict=True)
     )
+
+
+def _idx_line(key: str, kind: str, offset: int, size: int) -> tuple[str, str]:
+    """What every line says of its image, and what may follow where a KEY.json was written."""
+    row = row_offset(offset, size)
+    start = f"{kind} {offset} {size} {key}.{kind} row {row} 8 {key}.row"
+    return start, rf" json {row + 2 * BLOCK} [0-9]+ {re.escape(key)}\.json"
 
 
 def verify_idx(tar: Path, rows: pa.Table) -> list[str]:

@@ -113,7 +113,7 @@ def words_of(name: str, own: Iterable[str]) -> list[str]:
     return [*VOCABULARY[name], *sorted({*own} - {*VOCABULARY[name]})]
 
 
-def checksum(content: bytes) -> int:
+def checksum(content: bytes | memoryview) -> int:
     """The CRC-32 of a stored image, 1 GB/s: column `crc`, to be compared where bytes are read."""
     return zlib.crc32(content)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from avce.durable import parsed, read_json, sync_folder, write_aside, write_synced
+from avce.durable import naming, parsed, read_json, sync_folder, write_aside, write_synced
 
 DIE = """
 import os, pathlib, sys
@@ -28,6 +29,15 @@ def test_a_file_is_replaced_and_nothing_stays_beside_it(tmp_path: Path):
     write_synced(path, b"more")
     sync_folder(tmp_path)
     assert path.read_bytes() == b"more"
+
+
+def test_what_a_disk_says_names_the_file(tmp_path: Path):
+    """A full disk answers a write, which knows no name."""
+    path = str(tmp_path / "run.json")
+    for said, name in (((errno.ENOSPC, "No space left"), path), ((errno.EIO, "bad", "o"), "o")):
+        with pytest.raises(OSError) as caught, naming(Path(path)):
+            raise OSError(*said)
+        assert (caught.value.errno, caught.value.filename) == (said[0], name)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipelines.tars import Tars
@@ -115,6 +116,14 @@ def test_a_checksum_sees_a_byte_that_no_marker_shows(own_index):
     assert Tars(own_index.where(), "crc").read(np.array([3, 17, 40]))[1] == [1]
     with pytest.raises(ValueError, match="check 'sha' does not exist; choose one of markers, crc"):
         Tars(own_index.where(), "sha")
+
+
+def test_an_index_without_checksums_is_held_to_the_markers_alone(own_index):
+    table, place = own_index.table, own_index.table.schema.get_field_index("crc")
+    nulls = pa.nulls(len(table), table.schema.field(place).type)
+    own_index.table = table.set_column(place, table.schema.field(place), nulls)
+    damage(own_index, 17, bytes([own_index.read(17)[-40] ^ 1]), skip=len(own_index.read(17)) - 40)
+    assert Tars(own_index.where(), "crc").read(np.array([3, 17, 40]))[1] == []
 
 
 def test_building_costs_a_row_next_to_nothing(tmp_path: Path):

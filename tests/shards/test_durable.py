@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -28,6 +29,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
         file.write(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named_by_the_file_it_had_no_room_for(tmp_path: Path):
+    path = tmp_path / "x"
+    with pytest.raises(OSError, match="No space") as caught, aside(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(path) and not list(tmp_path.iterdir())
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path):

@@ -77,7 +77,7 @@ def run(
 class Started(NamedTuple):
     process: int
     said: Path
-    count: Path
+    told: Path
 
 
 def start(
@@ -123,7 +123,7 @@ def _inside(
         traceback.print_exc()
         code = 1
     if trap:
-        begun.count.write_text(str(trap.count))
+        begun.told.write_text(str(trap.count))
     sys.stdout.flush()
     sys.stderr.flush()
     getattr(threading, "_shutdown")()  # noqa: B009
@@ -152,7 +152,7 @@ def wait(begun: Started, limit: float = LIMIT) -> Ended:
         time.sleep(0.005)
     survivors = _bury(begun.process)
     out, err = ((begun.said / name).read_text(errors="replace") for name in ("out", "err"))
-    count = int(begun.count.read_text()) if begun.count.exists() else 0
+    count = int(begun.told.read_text()) if begun.told.exists() else 0
     code = os.waitstatus_to_exitcode(found[1])
     return Ended(code if code >= 0 else None, max(-code, 0), out + err, out, hung, survivors, count)
 

@@ -90,12 +90,19 @@ def damaged(world: World, rng: Random, folder: Path) -> Verdict:
     what = damage(path, files, rng)
     said = f"{reader}: {path.relative_to(place)} {what}"
     ended = again(command(world, reader), place)
-    verdict = judged(ended, path.name, path.stem, *_named_by(path))
+    verdict = judged(ended, path.name, path.stem, *_named_by(path, what))
     if verdict.outcome == "survived":
         verdict = compared(result(reader, place, ended), wanted)
+        if verdict.detail == "other log.jsonl" and "log.jsonl is not the one" in told(ended):
+            verdict = Verdict("refused")  # it went on, and said what of its past is lost
         if reader == "inspect" and verdict.outcome == "survived" and _matters(path, whole, place):
             verdict = Verdict("other", "verified")
     return verdict._replace(detail=f"{said}: {verdict.detail}")
+
+
+def told(ended: Ended) -> str:
+    """What was printed, its folded lines joined."""
+    return " ".join(ended.text.split())
 
 
 def _undisturbed(world: World, reader: str, place: Path) -> dict[str, str]:
@@ -106,9 +113,11 @@ def _undisturbed(world: World, reader: str, place: Path) -> dict[str, str]:
     return result(reader, place, ended)
 
 
-def _named_by(path: Path) -> list[str]:
-    """A checkpoint may be refused as a whole, and a marker by its tar."""
-    return [path.parent.name] if path.parent.name.startswith("step-") else []
+def _named_by(path: Path, what: str) -> list[str]:
+    """A checkpoint may be refused as a whole, and of two files that changed places the other."""
+    other = what.partition("swapped with ")[2].rpartition("/")[2]
+    step = [path.parent.name] if path.parent.name.startswith("step-") else []
+    return [*step, *([other, other.partition(".")[0]] if other else [])]
 
 
 def _matters(path: Path, whole: Path, place: Path) -> bool:

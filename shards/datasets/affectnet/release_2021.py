@@ -223,8 +223,11 @@ def _number(array: np.ndarray, path: str) -> float:
     """The number in an array of any shape, stored as a number or, as a rule, as a word."""
     try:
         return foreign.number(str(array.reshape(-1)[0]))
-    except (ValueError, IndexError):
-        raise ValueError(f"{path} holds {str(array)[:60]!r}, no number; restore the file") from None
+    except (ValueError, IndexError, SystemError):  # numpy's, of a word that is no Unicode
+        raise ValueError(
+            f"{path} holds {array.tobytes()[:40]!r} of type {array.dtype}, no number; restore the "
+            "file"
+        ) from None
 
 
 def _landmarks(root: Path, path: str, below: bool) -> np.ndarray:

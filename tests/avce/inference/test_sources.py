@@ -42,6 +42,12 @@ def test_content_decides_and_not_the_name(tmp_path):
     assert not skipped.lines()
 
 
+def test_a_folder_of_shards_that_lost_its_index_is_named(tmp_path):
+    (tmp_path / "00000.tar").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"tars without their labels\.arrow.* --repair"):
+        names([tmp_path])
+
+
 def test_what_is_left_out_is_counted_and_listed(tmp_path):
     picture(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_text("no pixels")

@@ -27,6 +27,7 @@ SHARDS = {"folders": ["a"], "fold": 1, "digest": "d", "datasets": ["affectnet"],
 
 
 def written(folder: Path, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "run.json").write_text(text)
     return folder
 
@@ -128,3 +129,15 @@ def test_the_latest_run_is_the_newest_finished_one(tmp_path):
         (tmp_path / f"run{number}/run.json").unlink()
     with pytest.raises(FileNotFoundError, match="run3, has not ended"):
         latest_run(tmp_path)
+
+
+def test_a_record_is_sealed_and_any_other_value_is_refused(tmp_path):
+    record = RunRecord(version=VERSION, config=Config(lr=1e-3), seed=5, started="2026-11-25")
+    facts = record.to_json()
+    assert read_record(written(tmp_path / "a", json.dumps(facts))) == record
+    for change in ({"seed": 6}, {"sha256": "0"}, {"config": facts["config"] | {"margin": 2.0}}):
+        with pytest.raises(ValueError, match=r"run\.json is not what was written"):
+            read_record(written(tmp_path / "b", json.dumps(facts | change)))
+    del facts["sha256"]
+    with pytest.raises(ValueError, match=r"run\.json is not what was written"):
+        read_record(written(tmp_path / "c", json.dumps(facts)))

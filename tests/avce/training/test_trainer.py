@@ -219,6 +219,20 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path):
     assert steps == [r["step"] for r in read_log(tmp_path / "whole" / "log.jsonl")]
 
 
+def test_a_resume_says_that_the_log_it_goes_on_with_is_another(tmp_path):
+    """It is cut where the checkpoint was written; what stands before is the past of the run."""
+    log, told = tmp_path / "log.jsonl", []
+    with pytest.raises(Interrupted):
+        train(tmp_path, progress=stop_at(4))
+    whole = log.read_bytes()
+    log.write_bytes(whole.replace(b'"step": 4', b'"step": 3', 1))
+    with pytest.raises(Interrupted):
+        train(tmp_path, resume=True, progress=lambda r: (told.append(r), stop_at(8)(r)))
+    train(tmp_path, resume=True, progress=told.append)
+    (note,) = [r["note"] for r in told if "log.jsonl" in r.get("note", "")]
+    assert "log.jsonl is not the one that" in note and "before step 5" in note
+
+
 def test_plain_lists_of_batches_resume_by_skipping(tmp_path):
     batches = [batch[:2] for batch in ToyBatches()]
     train(tmp_path / "whole", batches=batches)
@@ -341,7 +355,8 @@ def test_a_run_opens_as_the_method_it_trained(tmp_path):
     assert all(r["share"]["layers"] > 0 for r in steps) and len(steps) == 2
 
     facts = record.to_json()
-    facts["config"]["encoder"] = "resnet18"
+    facts |= {"config": facts["config"] | {"encoder": "resnet18"}, "version": 2}
+    del facts["sha256"]  # as a run of before the seal was written
     (tmp_path / "run.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match="holds another architecture than encoder=resnet18"):
         load_run(tmp_path)

@@ -82,3 +82,12 @@ def test_a_table_of_others_is_no_marker_and_a_missing_one_is_missing(tmp_path: P
 def test_names_follow_from_the_tar():
     assert marker_name("00012.tar") == ".work/00012.arrow"
     assert index_name("00012.tar") == "00012.idx"
+
+
+def test_a_marker_with_any_bit_flipped_is_refused(written: tuple[Store, Marker]):
+    path = written[0].local / marker_name("00000.tar")
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=r"00000\.arrow is cut or says nothing"):
+            read_marker(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,12 @@ def test_it_is_read_with_a_warning(oddity: str, warning: str, clean: Path, tmp_p
     reading = read_odd(clean, tmp_path, oddity)
     assert len(reading.samples) == N
     assert re.search(warning, reading.warnings)
+
+
+def test_an_emptied_list_is_named(clean: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(clean, tmp_path / "copy")
+    (copied / "basic" / "EmoLabel" / "list_patition_label.txt").write_text("")
+    assert re.search(r"list_patition_label\.txt holds no line", read_tree(raf_db, copied).sentence)
 
 
 STOPS = {

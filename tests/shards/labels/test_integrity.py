@@ -122,14 +122,20 @@ def test_a_changed_image_and_a_cut_or_lost_tar_are_refused(copy):
         index.check_tar(0)
 
 
-@pytest.mark.parametrize("harm", ["cut", "emptied", "swapped", "removed"])
+@pytest.mark.parametrize("harm", ["cut", "emptied", "swapped", "removed", "longer", "tail"])
 def test_a_changed_idx_is_found_and_repaired(copy, harm):
     first, second = copy / "00000.idx", copy / "00001.idx"
     whole = first.read_bytes()
     if harm == "removed":
         first.unlink()
     else:
-        changed = {"cut": whole[:-9], "emptied": b"", "swapped": second.read_bytes()}
+        changed = {
+            "cut": whole[:-9],
+            "emptied": b"",
+            "swapped": second.read_bytes(),
+            "longer": whole + b"\n",
+            "tail": whole.replace(b"\n", b" json 1 2 x.json\n", 2),
+        }
         first.write_bytes(changed[harm])
     (problem,) = LabelIndex.open(copy).verify()
     assert "00000.idx" in problem and f"inspect {copy} --repair" in problem
