@@ -27,6 +27,7 @@ def facts_of(index: LabelIndex) -> dict[str, Any]:
         "splits": index.counts("split"),
         "datasets": index.counts("dataset"),
         "expressions": {EXPRESSIONS[code]: n for code, n in index.counts("expression").items()},
+        "extra": {name: str(index.table.schema.field(name).type) for name in index.extra},
         "labelled": len(labelled),
         "valence": _range(targets[:, 0]),
         "arousal": _range(targets[:, 1]),

@@ -135,6 +135,8 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         if counts:
             rows = [(word, f"{n:,}", f"{n / facts['rows']:.1%}") for word, n in counts.items()]
             out.print(table("", (kind, "rows", "share"), rows))
+    if facts["extra"]:
+        say("extra columns: " + ", ".join(f"{k} ({v})" for k, v in facts["extra"].items()))
     ranges = [
         (axis, *(f"{facts[axis][key]:.3f}" for key in ("min", "mean", "max", "std")))
         for axis in ("valence", "arousal")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from shards.datasets import foreign
@@ -69,10 +70,12 @@ class Row(NamedTuple):
     seconds: tuple[float, float] | None  # of a moment (twice the same) or an interval
     box: tuple[float, float, float, float] | None
     landmarks: tuple[float, ...] | None
+    others: dict[str, str]  # texts of the columns that are nothing else
 
 
 def assign(names: Sequence[str], given: str, where: str) -> dict[str, str]:
-    """The column of each role: those in `given` ("valence:v,path:img"), the others by name.
+    """The column of each role: those in `given` ("valence:v,path:img"), the others by name; of
+    "expression:" no column.
 
     Raises ValueError for an unknown role or column, where two columns may be meant, and without
     any column of paths.
@@ -81,7 +84,7 @@ def assign(names: Sequence[str], given: str, where: str) -> dict[str, str]:
     for part in filter(None, given.split(",")):
         role, _, name = part.strip().partition(":")
         wanted[role] = name
-        if role not in ROLES or name not in names:
+        if role not in ROLES or name not in (*names, ""):
             raise ValueError(
                 f"columns={given}: {role}:{name} is no role and column; roles are "
                 f"{', '.join(ROLES)}, and {where} has the columns {', '.join(names)}"
@@ -95,6 +98,7 @@ def assign(names: Sequence[str], given: str, where: str) -> dict[str, str]:
             )
         if role not in wanted and found:
             wanted[role] = found[0]
+    wanted = {role: name for role, name in wanted.items() if name}
     if "path" not in wanted:
         raise ValueError(
             f"{where} has the columns {', '.join(names)} and none of them is called path, "
@@ -155,8 +159,14 @@ def _number_or_none(word: str) -> float | None:
         return None
 
 
-def parse(row: Mapping[str, str], roles: Mapping[str, str], scale: Scale) -> Row:
-    """A row by roles; raises ValueError with column and value where one is wrong."""
+def parse(
+    row: Mapping[str, str],
+    roles: Mapping[str, str],
+    scale: Scale,
+    others: Mapping[str, str] = MappingProxyType({}),
+) -> Row:
+    """A row by roles, and under their names what stands in the columns `others`; raises ValueError
+    with column and value where one is wrong."""
 
     def text(role: str) -> str | None:
         found = row.get(roles.get(role, ""), "")
@@ -213,6 +223,7 @@ def parse(row: Mapping[str, str], roles: Mapping[str, str], scale: Scale) -> Row
         seconds=None if interval[0] is None or interval[1] is None else (interval[0], interval[1]),
         box=box,
         landmarks=landmarks,
+        others={name: row.get(column, "") for column, name in others.items()},
     )
 
 

@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from inspect import Signature, signature
@@ -23,42 +23,33 @@ from shards.datasets import foreign
 from shards.datasets.annotations import key_part
 from shards.datasets.folds import fold_by_hash, split_of_fold
 from shards.datasets.preflight import check_each, require_folder, strictness
-from shards.datasets.table.columns import SPLIT_NAMES, Row, Scale, Vocabulary, assign, parse
-from shards.datasets.table.rows import FORMATS, Rows, columns_of, rows_of
+from shards.datasets.table.columns import Row, Scale, Vocabulary, assign, parse
+from shards.datasets.table.kept import Kept, names_for
+from shards.datasets.table.sources import Source, sources
 from shards.datasets.video import VideoFacts, video_facts
 from shards.findings import Findings
-from shards.sample import VIDEO_SUFFIXES, Sample
+from shards.sample import DATASETS, VIDEO_SUFFIXES, Sample, is_dataset
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _CLASSES = 1000  # more different words are no classes
 _KEY = 80  # characters; a longer name is cut and told apart by a hash
 _SHOWN = 5  # rows
-_TABLES = ("metadata", "labels", "annotations")  # a table that need not be named
 
 Split = Literal["given", "subject", "video", "image"]
-
-
-class _Source(NamedTuple):
-    """Rows that share their columns, and where their paths begin."""
-
-    path: Path  # of the table, or of the folder of classes
-    columns: list[str]
-    rows: Callable[[], Rows]
-    split: str | None  # of the folder it lies in
 
 
 class _Table(NamedTuple):
     """A source whose columns are understood."""
 
-    source: _Source
+    source: Source
     roles: dict[str, str]
+    others: dict[str, str]  # columns that are nothing else, and what an index calls them
     scale: Scale
     images: Path
 
     def parsed(self) -> Iterator[tuple[int, Row | ValueError]]:
         for number, row in self.source.rows():
             try:
-                yield number, parse(row, self.roles, self.scale)
+                yield number, parse(row, self.roles, self.scale, self.others)
             except ValueError as error:
                 yield number, error
 
@@ -76,6 +67,7 @@ class _Tally:
     splits: dict[str, set[str]] = field(default_factory=dict)  # of each subject or film
     shown: list[str] = field(default_factory=list)
     seen: set[tuple] = field(default_factory=set)
+    kept: Kept = field(default_factory=Kept)
 
     def problem(self, sentence: str) -> None:
         if len(self.problems) <= 20:
@@ -94,12 +86,18 @@ class Options:
     classes: str | int = ""  # their names in the order of their codes
     split: str | int | None = None
     split_seed: int | str = 0  # another one deals otherwise
+    dataset: str | int = "table"  # what the index calls it
 
     def __post_init__(self) -> None:
         if self.split is not None and self.split not in get_args(Split):
             raise ValueError(f"split={self.split}: choose one of {', '.join(get_args(Split))}")
         if not isinstance(self.split_seed, int):
             raise ValueError(f"split_seed={self.split_seed}: write a whole number from 0")
+        if not is_dataset(self.dataset) or self.dataset in DATASETS[:-1]:
+            raise ValueError(
+                f"dataset={self.dataset}: a name is a letter a-z, then up to 31 letters a-z, "
+                f"digits or '_', and none of {', '.join(DATASETS[:-1])}"
+            )
 
 
 def read(root: Path, findings: Findings, **options: Any) -> Iterator[Sample]:
@@ -115,8 +113,8 @@ def read(root: Path, findings: Findings, **options: Any) -> Iterator[Sample]:
     told = Options(**options)
     require_folder(root, "the images and their table")
     scale = Scale.of(str(told.range), str(told.null))
-    sources = _sources(root, str(told.labels))
-    tables = [_understood(root, source, str(told.columns), scale) for source in sources]
+    found = sources(root, str(told.labels))
+    tables = [_understood(root, source, str(told.columns), scale) for source in found]
     tally = _Tally()
     for table in tables:
         _count(root, table, tally)
@@ -138,6 +136,7 @@ def read(root: Path, findings: Findings, **options: Any) -> Iterator[Sample]:
                 group = _group(row, by)
                 fold = row.fold if by == "given" else fold_by_hash(_salted(group, told.split_seed))
                 chosen = (row.split or table.source.split) if by == "given" else None
+                sample |= {"dataset": told.dataset, "extra": tally.kept.of(row.others) or None}
                 yield _placed(sample, keys, fold, chosen, f"{table.source.path}: row {number}")
 
 
@@ -145,74 +144,19 @@ _NAMED = (*list(signature(read).parameters.values())[:2], *signature(Options).pa
 vars(read).update(__signature__=Signature(_NAMED))  # by which options are checked and named
 
 
-# ---------------------------------------------------------------- which tables
-
-
-def _sources(root: Path, labels: str) -> list[_Source]:
-    """The named table, or what lies in `root` and in the folders of its splits."""
-    if labels:
-        path = root / labels
-        if path.suffix.lower() not in FORMATS:
-            raise ValueError(f"labels={labels}: a table ends in {', '.join(FORMATS)}")
-        if not path.exists():
-            raise ValueError(f"labels={labels}: there is no {path}; it is looked for below --raw")
-        return [_table_source(root, path, None)]
-    inner = ((path, SPLIT_NAMES.get(path.name.casefold())) for path in foreign.folders(root))
-    places = [(root, None), *((path, split) for path, split in inner if split)]
-    found = [
-        _table_source(root, folder / name, split)
-        for folder, split in places
-        for name in foreign.names(folder)
-        if (folder / name).suffix.lower() in FORMATS
-        and (folder / name).stem.casefold() in (*_TABLES, *([] if split else SPLIT_NAMES))
-    ]
-    found = found or [
-        _class_source(root, folder, split) for folder, split in places if _class_folders(folder)
-    ]
-    if not found:
-        raise ValueError(
-            f"{root} holds no metadata.csv, labels.csv or the like and no folders of images by "
-            "class; name the table with --option labels=FILE"
-        )
-    return found
-
-
-def _table_source(root: Path, path: Path, split: str | None) -> _Source:
-    own = SPLIT_NAMES.get(path.stem.casefold())  # train.csv beside test.csv
-    return _Source(path, columns_of(root, path), lambda: rows_of(root, path), split or own)
-
-
-def _class_folders(folder: Path) -> list[Path]:
-    inner = (path for path in foreign.folders(folder) if path.name.casefold() not in SPLIT_NAMES)
-    return [path for path in inner if any(map(_is_picture, foreign.names(path)))]
-
-
-def _class_source(root: Path, folder: Path, split: str | None) -> _Source:
-    def rows() -> Rows:
-        number = 0
-        for path in _class_folders(folder):
-            for name in filter(_is_picture, foreign.names(path)):
-                number += 1
-                yield number, {"path": f"{path.name}/{name}", "expression": path.name}
-
-    return _Source(folder, ["path", "expression"], rows, split)
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURES)
-
-
 def _is_film(path: str) -> bool:
     return path.lower().endswith(VIDEO_SUFFIXES)
 
 
-def _understood(root: Path, source: _Source, columns: str, scale: Scale) -> _Table:
+def _understood(root: Path, source: Source, columns: str, scale: Scale) -> _Table:
     roles = assign(source.columns, columns, str(source.path))
     beside = source.path if source.path.is_dir() else source.path.parent
     first = [row.get(roles["path"], "") for _, row in islice(source.rows(), 200)]
     places = [beside, root, beside / "images", root / "images"]
     hits = {place: sum((place / name).is_file() for name in first if name) for place in places}
-    return _Table(source, roles, scale, max(places, key=lambda place: hits[place]))
+    images = max(places, key=lambda place: hits[place])
+    others = names_for(name for name in source.columns if name not in roles.values())
+    return _Table(source, roles, others, scale, images)
 
 
 # ---------------------------------------------------------------- one pass before
@@ -253,8 +197,9 @@ def _note(table: _Table, row: Row, tally: _Tally) -> None:
     for group in (row.subject, row.video or (row.path if _is_film(row.path) else None)):
         if group and split:
             tally.splits.setdefault(group, set()).add(split)
+    tally.kept.look(row.others)
     if len(tally.shown) < _SHOWN:
-        facts = {name: value for name, value in row._asdict().items() if value is not None}
+        facts = {name: value for name, value in row._asdict().items() if value not in (None, {})}
         tally.shown.append(str({**facts, **({"landmarks": "..."} if row.landmarks else {})}))
 
 
@@ -282,6 +227,7 @@ def _judge(
     for table in tables:
         said = ", ".join(f"{role} from {name!r}" for role, name in table.roles.items())
         findings.check("columns", True, f"{table.source.path}: {said}; images below {table.images}")
+    _judge_kept(tables, tally.kept, findings)
     check_each(findings, "rows", tally.problems, f"{tally.rows:,} rows", level=level)
     findings.check("there are rows", tally.rows > 0, f"{tally.rows:,} rows below {root}")
     _judge_range(tables[0].scale, tally, findings)
@@ -326,6 +272,18 @@ def _judge_range(scale: Scale, tally: _Tally, findings: Findings) -> None:
     )
 
 
+def _judge_kept(tables: list[_Table], kept: Kept, findings: Findings) -> None:
+    kinds = kept.listed
+    columns = {name: column for table in tables for column, name in table.others.items()}
+    said = [f"{columns[n]!r}{f' as {n}' * (n != columns[n])} ({kinds[n]})" for n in kinds]
+    if said:
+        findings.check("kept columns", True, f"kept for --where and --by: {', '.join(said)}")
+    for name, why in kept.left_out.items():
+        findings.check(
+            "kept columns", False, f"column {columns[name]!r} is left out: {why}", level="warn"
+        )
+
+
 def _mapped(vocabulary: Vocabulary, word: str) -> str:
     code, canonical = vocabulary.of(word)
     return f"({code}, no expression of ours)" if canonical is None else f"({code} -> {canonical})"
@@ -353,7 +311,6 @@ def _samples(
     code, canonical = vocabulary.of(row.expression) if row.expression else (None, None)
     fields = {
         "original_path": path.relative_to(root).as_posix(),
-        "dataset": "table",
         "variant": "table",
         "official_split": row.split or table.source.split,
         "subject_id": row.subject,

@@ -135,30 +135,6 @@ def test_a_table_of_hugging_face_gives_the_same(clean: Path, tmp_path: Path) -> 
     assert labels(read_tree(table, root)) == labels(read_tree(table, clean))
 
 
-def test_tables_lie_in_the_folders_of_their_splits(tmp_path: Path) -> None:
-    for split in ("train", "validation"):
-        pictures(tmp_path, f"{split}/a.jpg")
-        (tmp_path / split / "metadata.csv").write_text("file_name,person\na.jpg,anna\n")
-    reading = read_tree(table, tmp_path)
-    found = [(s.original_path, s.split, s.official_split) for s in reading.samples]
-    assert found == [("train/a.jpg", "train", "train"), ("validation/a.jpg", "val", "val")]
-    assert "anna is in train and val; scores will be too high" in reading.warnings
-
-
-@pytest.mark.parametrize("split", [True, False])
-def test_folders_may_be_classes(split: bool, tmp_path: Path) -> None:
-    tops = ("train/", "test/") if split else ("",)
-    for top in tops:
-        pictures(tmp_path, f"{top}happy/1.png", f"{top}bored/1.jpg", f"{top}._happy/1.jpg")
-    reading = read_tree(table, tmp_path)
-    assert not reading.sentence
-    found = {(s.original_path, s.expression, s.expression_raw) for s in reading.samples}
-    assert found == {
-        pair for t in tops for pair in ((f"{t}happy/1.png", 1, 1), (f"{t}bored/1.jpg", None, 0))
-    }
-    assert not split or {s.split for s in reading.samples} == {"train", "test"}
-
-
 def test_rows_of_a_film_are_frames_times_or_intervals(tmp_path: Path) -> None:
     write_video(tmp_path / "a.avi", [blob(k, 64) for k in range(20)], 10)
     assert _film_rows(tmp_path, "frame", "3") == [3]
@@ -200,13 +176,6 @@ def test_nothing_negative_is_wondered_at(tmp_path: Path) -> None:
     assert "is the scale 0..1? then pass range=0..1" in read_tree(table, tmp_path).warnings
 
 
-def test_an_empty_folder_says_what_is_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no metadata\.csv, labels\.csv .* --option labels=FILE"):
-        read_tree(table, tmp_path)
-    with pytest.raises(ValueError, match=r"labels=no\.csv: there is no"):
-        read_tree(table, tmp_path, labels="no.csv")
-
-
 def test_a_table_becomes_shards(clean: Path, tmp_path: Path) -> None:
     report = build("table", clean, tmp_path / "out", BuildOptions(engine=Engine("joblib", jobs=1)))
     assert report.complete and report.rows == N
@@ -219,7 +188,7 @@ def test_a_table_becomes_shards(clean: Path, tmp_path: Path) -> None:
 def test_options_go_by_the_names_of_the_reader_and_are_refused_as_typed(clean: Path) -> None:
     known = list(signature(table.read).parameters)
     assert known[:3] == ["root", "findings", "allow_count"]
-    assert known[3:] == ["labels", "columns", "range", "null", "classes", "split", "split_seed"]
+    assert known[3:9] == ["labels", "columns", "range", "null", "classes", "split"]
     for option, sentence in {
         "split=person": "split=person: choose one of given, subject, video, image",
         "split=1": "split=1: choose one of",

@@ -1,0 +1,77 @@
+"""Which tables a folder holds: the one named, those that need no name, or folders of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from shards.datasets import foreign
+from shards.datasets.table.columns import SPLIT_NAMES
+from shards.datasets.table.rows import FORMATS, Rows, columns_of, rows_of
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+_TABLES = ("metadata", "labels", "annotations")  # a table that need not be named
+
+
+class Source(NamedTuple):
+    """Rows that share their columns, and where their paths begin."""
+
+    path: Path  # of the table, or of the folder of classes
+    columns: list[str]
+    rows: Callable[[], Rows]
+    split: str | None  # of the folder it lies in
+
+
+def sources(root: Path, labels: str) -> list[Source]:
+    """The named table, or what lies in `root` and in the folders of its splits."""
+    if labels:
+        path = root / labels
+        if path.suffix.lower() not in FORMATS:
+            raise ValueError(f"labels={labels}: a table ends in {', '.join(FORMATS)}")
+        if not path.exists():
+            raise ValueError(f"labels={labels}: there is no {path}; it is looked for below --raw")
+        return [_table_source(root, path, None)]
+    inner = ((path, SPLIT_NAMES.get(path.name.casefold())) for path in foreign.folders(root))
+    places = [(root, None), *((path, split) for path, split in inner if split)]
+    found = [
+        _table_source(root, folder / name, split)
+        for folder, split in places
+        for name in foreign.names(folder)
+        if (folder / name).suffix.lower() in FORMATS
+        and (folder / name).stem.casefold() in (*_TABLES, *([] if split else SPLIT_NAMES))
+    ]
+    found = found or [
+        _class_source(root, folder, split) for folder, split in places if _class_folders(folder)
+    ]
+    if not found:
+        raise ValueError(
+            f"{root} holds no metadata.csv, labels.csv or the like and no folders of images by "
+            "class; name the table with --option labels=FILE"
+        )
+    return found
+
+
+def _table_source(root: Path, path: Path, split: str | None) -> Source:
+    own = SPLIT_NAMES.get(path.stem.casefold())  # train.csv beside test.csv
+    return Source(path, columns_of(root, path), lambda: rows_of(root, path), split or own)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    inner = (path for path in foreign.folders(folder) if path.name.casefold() not in SPLIT_NAMES)
+    return [path for path in inner if any(map(_is_picture, foreign.names(path)))]
+
+
+def _class_source(root: Path, folder: Path, split: str | None) -> Source:
+    def rows() -> Rows:
+        number = 0
+        for path in _class_folders(folder):
+            for name in filter(_is_picture, foreign.names(path)):
+                number += 1
+                yield number, {"path": f"{path.name}/{name}", "expression": path.name}
+
+    return Source(folder, ["path", "expression"], rows, split)
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURES)

@@ -1,0 +1,42 @@
+"""Which tables are found, and folders that are classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shards.datasets import table
+from tests.shards.datasets.table.test_reader import pictures
+from tests.shards.reading import read_tree
+
+
+def test_tables_lie_in_the_folders_of_their_splits(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        pictures(tmp_path, f"{split}/a.jpg")
+        (tmp_path / split / "metadata.csv").write_text("file_name,person\na.jpg,anna\n")
+    reading = read_tree(table, tmp_path)
+    found = [(s.original_path, s.split, s.official_split) for s in reading.samples]
+    assert found == [("train/a.jpg", "train", "train"), ("validation/a.jpg", "val", "val")]
+    assert "anna is in train and val; scores will be too high" in reading.warnings
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_folders_may_be_classes(split: bool, tmp_path: Path) -> None:
+    tops = ("train/", "test/") if split else ("",)
+    for top in tops:
+        pictures(tmp_path, f"{top}happy/1.png", f"{top}bored/1.jpg", f"{top}._happy/1.jpg")
+    reading = read_tree(table, tmp_path)
+    assert not reading.sentence
+    found = {(s.original_path, s.expression, s.expression_raw) for s in reading.samples}
+    assert found == {
+        pair for t in tops for pair in ((f"{t}happy/1.png", 1, 1), (f"{t}bored/1.jpg", None, 0))
+    }
+    assert not split or {s.split for s in reading.samples} == {"train", "test"}
+
+
+def test_an_empty_folder_says_what_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no metadata\.csv, labels\.csv .* --option labels=FILE"):
+        read_tree(table, tmp_path)
+    with pytest.raises(ValueError, match=r"labels=no\.csv: there is no"):
+        read_tree(table, tmp_path, labels="no.csv")
