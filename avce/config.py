@@ -96,7 +96,7 @@ class Config:
 
     # SparseMax and SoftMax
     layers: Engine = _is("closed", "rows 9-11: what solves SparseMax and SoftMax")
-    audit: Share = _is(0.0, "share of rows solved again by ECOS, the largest difference logged")
+    audit: Share = _is(0.0, "share of rows that ECOS certifies beside the training")
 
     # the similarity of two emotions
     angle: Literal["exact", "authors_halfcos"] = _is("exact", "row 3: of two emotions")

@@ -149,6 +149,13 @@ class Ranks:
         dist.all_reduce(votes, dist.ReduceOp.MAX, group=self.group)
         return [bool(vote) for vote in votes.tolist()]
 
+    def gathered(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
+        """What every rank says, in rank order."""
+        found: list[Any] = [facts] * world_size()
+        if world_size() > 1:
+            dist.all_gather_object(found, facts, group=self.group)
+        return found
+
     def lead(self, write: Callable[[], object]) -> None:
         """Rank 0 writes; what fails there ends every rank, or the others would wait for ever."""
         failure = None

@@ -1,13 +1,15 @@
 """Milliseconds per update and per inference of every method, as the supplement has it (section 8).
 
-    python benchmarks/step.py [--device cpu|cuda] [--batch 64 256] [--runs 20] [--choices] [--quick]
+    python benchmarks/step.py [--device cpu|cuda] [--batch 64 256] [--runs 20] [--quick]
+        [--choices | --audit]
 
 A training update is everything one batch costs: all forwards, backwards and optimiser steps, both
 phases where a method has two. A test is encoder, compressor and regressor on one image in
 inference mode. All variants are built first and timed in turn, round after round, so that a busy
 neighbour slows them alike; the table shows medians and the ratio of medians to `baseline_light`.
 Inputs are fixed random tensors already on the device. With --choices each thing that could make an
-update of `avce joint` faster is switched alone, beside the plain one.
+update of `avce joint` faster is switched alone, beside the plain one. With --audit an update of
+`avce two_phase` is timed with and without ECOS certifying all rows beside it, in turns of 4.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from avce.config import Config
+from avce.layers import SimplexMap
 from avce.method.build import Method, build_method
+from avce.ranks import Ranks
 from avce.recipes import RECIPES
+from avce.training.audit import Audit
 
 PUBLISHED = {  # ms: training update, test; AlexNet, 224 x 224, batch unknown
     "baseline": (213.7, 1.46),
@@ -183,9 +188,39 @@ def show_training(batch: int, timings: dict[str, Timing]) -> None:
 
 def show_choices(batch: int, timings: dict[str, Timing]) -> None:
     print(f"\navce joint with one thing changed, batch {batch}: median ms | x plain")
-    plain = timings["avce joint"].median_ms
     for name, timing in timings.items():
-        print(f"{name:32s} {timing.median_ms:9.1f}  {timing.median_ms / plain:5.2f}x")
+        print(f"{name:32s} {timing.median_ms:9.1f}  {timing.median_ms / plain(timings):5.2f}x")
+
+
+def show_audit(batch: int, size: int, runs: int, device: torch.device) -> None:
+    layers: list[SimplexMap] = []
+
+    def watch(method: Method, _: Optimizers) -> None:
+        layers.extend(m for m in method.modules() if isinstance(m, SimplexMap))
+
+    update = updater(variants()["avce two_phase"], batch, size, device, watch)
+    audit = Audit(layers, 1.0, Ranks(), None)
+    audit.open()
+    timings, certified = {"audit=0": Timing([]), "audit=1.0": Timing([])}, 0
+    for turn in range(2 * runs + 2):
+        name = list(timings)[turn % 2]
+        for layer in layers:
+            layer.sink = audit.take if name == "audit=1.0" else None
+        before = audit.own.rows
+        seconds = [timed(update, device) for _ in range(4)]
+        if turn > 1:
+            timings[name].seconds.extend(seconds)
+            certified += audit.own.rows - before
+        audit.drain(60.0)
+    print(f"\navce two_phase, batch {batch}: median ms | x audit=0")
+    for name, timing in timings.items():
+        print(f"{name:32s} {timing.median_ms:9.1f}  {timing.median_ms / plain(timings):5.3f}x")
+    asked, seconds = batch * 4 * 4 * runs, sum(timings["audit=1.0"].seconds)
+    print(f"rows/s: {certified / seconds:.0f} certified of {asked / seconds:.0f}; {audit.close()}")
+
+
+def plain(timings: dict[str, Timing]) -> float:
+    return next(iter(timings.values())).median_ms
 
 
 def show_test(timings: dict[str, Timing]) -> None:
@@ -211,6 +246,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--runs", type=int, default=20, help="rounds; the supplement has 100")
     parser.add_argument("--choices", action="store_true", help="what each choice brings, instead")
+    parser.add_argument("--audit", action="store_true", help="what certifying costs, instead")
     parser.add_argument("--quick", action="store_true", help="batch 16, 3 rounds: does it run?")
     parser.add_argument("--json", type=Path, help="write all timings here")
     return parser.parse_args(argv)
@@ -228,6 +264,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(
         f"torch {torch.__version__}, {device} ({chip}), {args.size} px, {runs} rounds, maps closed"
     )
+    if args.audit:
+        show_audit(batches[0], args.size, runs, device)
+        return
     if args.choices:
         for batch in batches:
             jobs = {n: updater(c, batch, args.size, device, t) for n, (c, t) in choices().items()}

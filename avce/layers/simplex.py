@@ -60,7 +60,10 @@ def softmax(z: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
     return torch.softmax(z, dim=-1)
 
 
-class _SimplexMap(nn.Module):
+Sink = Callable[["SimplexMap", Tensor, Tensor], None]
+
+
+class SimplexMap(nn.Module):
     """A map of rows of length `dim` onto the simplex: in closed form, or as its program.
 
     engine: "closed", or one of `OptLayer`'s. on_error is `OptLayer`'s; the closed form gives a row
@@ -82,18 +85,15 @@ class _SimplexMap(nn.Module):
         if not 0 <= audit <= 1:
             raise ValueError(f"audit is {audit}; it is a fraction of rows, from 0 to 1")
         self.dim, self.engine, self.audit = dim, engine, audit
-        self.layer = None if engine == "closed" else self.program(engine, on_error, audit)
-        self.auditor = self.program("ecos", "nan", 0.0) if engine == "closed" and audit else None
+        self.layer = None if engine == "closed" else self.program(engine, on_error)
+        self.auditor: OptLayer | None = None
+        self.sink: Sink | None = None
         self._chance = torch.Generator().manual_seed(0)
-        self._largest_difference = 0.0
+        self.largest_difference = 0.0
 
-    def program(self, engine: str, on_error: str, audit: float) -> OptLayer:
+    def program(self, engine: str, on_error: str) -> OptLayer:
         """The declaration, which every engine but the closed form solves."""
         raise NotImplementedError
-
-    @property
-    def largest_difference(self) -> float:
-        return self.layer.largest_difference if self.layer else self._largest_difference
 
     def forward(self, z: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
         if z.shape[-1] != self.dim:
@@ -101,12 +101,27 @@ class _SimplexMap(nn.Module):
                 f"rows of length {z.shape[-1]} meet a layer made for {self.dim}; build it with "
                 f"the length of its input"
             )
-        if self.layer is not None:
-            return self.layer(self._near(z).reshape(-1, self.dim)).reshape(z.shape).to(z.dtype)
-        p = type(self).closed(z)
-        if self.auditor is not None:
+        p = type(self).closed(z) if self.layer is None else self._solved(self.layer, z)
+        if self.sink is not None:
+            self.sink(self, z.detach().reshape(-1, self.dim), p.detach().reshape(-1, self.dim))
+        elif self.audit:
             self._compare(z.detach().reshape(-1, self.dim), p.detach().reshape(-1, self.dim))
         return p
+
+    def distances(self, z: Float[Tensor, "b d"], p: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+        """How far each row of `p` is, at most, from ECOS's solution of `z`, polished.
+
+        NaN where ECOS has none, as of a row that is not finite; 1, the farthest that an entry of
+        the simplex can be off, where only `p` is not finite.
+        """
+        if self.auditor is None:
+            self.auditor = self.program("ecos", "nan")
+        exact = self.auditor(self._near(z))
+        apart = (exact - p).abs().amax(-1)
+        return torch.where(p.isfinite().all(-1) | ~exact.isfinite().all(-1), apart, 1.0)
+
+    def _solved(self, layer: OptLayer, z: Tensor) -> Tensor:
+        return layer(self._near(z).reshape(-1, self.dim)).reshape(z.shape).to(z.dtype)
 
     def _near(self, z: Tensor) -> Tensor:
         """The same solution and gradient from small numbers: no digits cancel, none overflow.
@@ -122,23 +137,20 @@ class _SimplexMap(nn.Module):
         return f"{self.dim}, engine={self.engine!r}"
 
     def _compare(self, z: Tensor, p: Tensor) -> None:
-        assert self.auditor is not None
         rows = torch.rand(len(z), generator=self._chance).lt(self.audit).to(z.device)
         if rows.any():
-            difference = float(
-                (self.auditor(self._near(z[rows])) - p[rows]).abs().nan_to_num(0).max()
-            )
-            self._largest_difference = max(self._largest_difference, difference)
+            difference = float(self.distances(z[rows], p[rows]).nan_to_num(0).max())
+            self.largest_difference = max(self.largest_difference, difference)
             logger.info("audit: %d rows by ECOS, largest difference %.1e", rows.sum(), difference)
 
 
-class SparseMax(_SimplexMap):
+class SparseMax(SimplexMap):
     """The attentive map: argmin_p |p - z|^2  s.t.  p >= 0, sum p = 1, for rows of length `dim`."""
 
     closed = staticmethod(sparsemax)
     depth = 2.0
 
-    def program(self, engine: str, on_error: str, audit: float) -> OptLayer:
+    def program(self, engine: str, on_error: str) -> OptLayer:
         import cvxpy as cp
 
         return OptLayer(
@@ -149,17 +161,16 @@ class SparseMax(_SimplexMap):
             [lambda p, z: cp.sum(p) - 1],
             engine=engine,
             on_error=on_error,
-            audit=audit,
         )
 
 
-class SoftMax(_SimplexMap):
+class SoftMax(SimplexMap):
     """The inattentive map: argmin_p -z.p + sum p log p  s.t.  sum p = 1, for rows of `dim`."""
 
     closed = staticmethod(softmax)
     depth = 750.0
 
-    def program(self, engine: str, on_error: str, audit: float) -> OptLayer:
+    def program(self, engine: str, on_error: str) -> OptLayer:
         import cvxpy as cp
 
         return OptLayer(
@@ -170,5 +181,4 @@ class SoftMax(_SimplexMap):
             [lambda p, z: cp.sum(p) - 1],
             engine=engine,
             on_error=on_error,
-            audit=audit,
         )

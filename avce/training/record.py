@@ -89,6 +89,33 @@ def _found(folder: Path, run: Path) -> Path:
     return next((place for place in moved if place.is_dir()), folder)
 
 
+class Audited(BaseModel):
+    """What ECOS found behind a training (`audit`): rows of z solved again, how far p was off."""
+
+    model_config = _OPEN
+    step: int = 0  # up to which this was counted
+    rows: int = 0  # certified, of both maps and of all ranks
+    left_out: int = 0  # rows drawn for which there was no time, or that ECOS could not solve
+    waiting: int = 0  # rows drawn and not answered when this was written
+    largest_difference: float | None = None  # of an entry of p
+    warning: str | None = None  # the first difference above the tolerance, or why the audit ended
+
+    def __add__(self, other: Audited) -> Audited:
+        largest = [x.largest_difference for x in (self, other) if x.largest_difference is not None]
+        return Audited(
+            step=max(self.step, other.step),
+            rows=self.rows + other.rows,
+            left_out=self.left_out + other.left_out,
+            waiting=self.waiting + other.waiting,
+            largest_difference=max(largest, default=None),
+            warning=self.warning or other.warning,
+        )
+
+    def __str__(self) -> str:
+        apart = "" if self.largest_difference is None else f", {self.largest_difference:.1e} apart"
+        return f"audit: ECOS certified {self.rows:,} rows{apart}, {self.left_out:,} left out"
+
+
 class Session(BaseModel):
     """A start or a resume."""
 
@@ -130,6 +157,7 @@ class RunRecord(Ending):
     shards: Shards = Shards()
     started: str | None = None
     sessions: list[Session] = []
+    audit: Audited | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: what was said, and no default that was not; sealed by their sha256."""

@@ -41,6 +41,7 @@ CHANGEABLE = frozenset(
         "log_with",
         "check",
         "cache",
+        "audit",
     }
 )
 

@@ -34,7 +34,7 @@ from avce.training.checkpoint import (
 )
 from avce.training.feed import Feed
 from avce.training.journal import Journal, crc_of
-from avce.training.record import read_record
+from avce.training.record import Audited, read_record
 from avce.training.run_folder import RunFolder, load_weights
 
 AnyScores = Scores | ClassScores
@@ -98,6 +98,7 @@ class Saver:
         self.lines: int | None = 0  # of the log that the checkpoint taken up had seen
         self.best: Scored | None = None
         self.last: Scored | None = None
+        self.audited: Audited | None = None
         self.notes: list[str] = []
         self.saved_at = time.monotonic()
         self.held = ExitStack()
@@ -171,6 +172,7 @@ class Saver:
             )
         self.best = Scored.from_state(state["best"], self.config)
         self.last = Scored.from_state(state["last"], self.config)
+        self.audited = self.counted(state.get("audit"))
         if self.best and step_of(self.run / "best.safetensors") != self.best.step:
             self.best = None  # its weights are gone: damaged, or of a future that did not happen
         self.feed.go_to(self.step, state["order"])
@@ -178,6 +180,13 @@ class Saver:
             set_rng({name: rows[rank] for name, rows in checkpoint.rng.items()}, self.device)
         else:  # as many generators as ranks were saved; the order of samples does not need them
             seed_rng(self.config.seed + 1_000_003 * self.step + rank)
+
+    def counted(self, audit: dict[str, Any] | None) -> Audited | None:
+        """What was certified up to this step; run.json knows what came after the checkpoint."""
+        found = self.folder.record.audit
+        if found is not None and found.step == self.step:
+            return found
+        return None if audit is None else Audited.model_validate(audit)
 
     # ------------------------------------------------------------------ saving
 
@@ -235,9 +244,18 @@ class Saver:
             "optimizers": optimizer_settings(self.optimizers),
             "best": self.best.as_state() if self.best else None,
             "last": self.last.as_state() if self.last else None,
+            "audit": self.audited.model_dump() if self.audited else None,
             "config": self.config.to_dict(),
             "git_commit": self.folder.commit,
         }
+
+    def record_audit(self, audited: Audited | None) -> None:
+        """What was certified, into run.json, however a run ends."""
+        if audited is None or audited == self.folder.record.audit:
+            return
+        self.folder.record.audit = audited
+        if self.ranks.leads:
+            self.folder.write()
 
     def finish(self, step: int) -> AnyScores:
         """Close the run: its last weights are those of `step`, its scores stand in run.json."""

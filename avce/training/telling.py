@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from avce.config import Config
-from avce.layers import SoftMax, SparseMax
+from avce.layers import SimplexMap
 from avce.method.base import Method
 from avce.ranks import Ranks
 from avce.training.feed import Feed
@@ -37,7 +37,7 @@ class Teller:
     ) -> None:
         self.accelerator, self.ranks, self.method = accelerator, ranks, method
         self.config, self.feed, self.progress = config, feed, progress
-        self.layers = [m for m in method.modules() if isinstance(m, SoftMax | SparseMax)]
+        self.layers = [m for m in method.modules() if isinstance(m, SimplexMap)]
         self.journal = Journal(run / "log.jsonl", [progress] if progress else [])
         self.clock: Stopwatch | None = None
         self.told_at = time.monotonic()
@@ -92,6 +92,4 @@ class Teller:
             "share": self.clock.shares(seconds / steps) if self.clock else {},
         }
         record |= self.method.gauges()
-        if self.config.audit:
-            record["audit"] = max((x.largest_difference for x in self.layers), default=0.0)
         self.write(record)

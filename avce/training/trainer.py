@@ -28,6 +28,7 @@ from avce.durable import write_aside
 from avce.method.build import Method
 from avce.ranks import Ranks, launched, ranks_on_cpu, refuse_other_launch, use_own_cores
 from avce.scores.evaluate import evaluate
+from avce.training.audit import Audit
 from avce.training.checkpoint import as_safetensors, get_rng, set_rng
 from avce.training.feed import Batch, Feed, first_of
 from avce.training.journal import Record, Stopwatch
@@ -90,7 +91,11 @@ def fit(
     try:
         with StopSignals(forgiving=accelerator.num_processes > 1) as stop:
             saver.open(resume, shards_facts)
-            return Training(saver, teller, val, stop).loop()
+            training = Training(saver, teller, val, stop)
+            try:
+                return training.loop()
+            finally:
+                saver.record_audit(training.audit.close())
     finally:
         saver.close()
         for tracker in accelerator.trackers:
@@ -145,6 +150,9 @@ def lr_factor(step: int, milestones: Iterable[int], factor: float) -> float:
 # ---------------------------------------------------------------------------------- the loop
 
 
+_PATIENCE, _SHORT_PATIENCE = 30.0, 5.0  # seconds for ECOS at the end, and at a stop
+
+
 class Taken(NamedTuple):
     """An iteration whose losses have not been looked at yet."""
 
@@ -190,6 +198,7 @@ class Training:
         # package on disk at every step: 0.6 ms each, with seven steps an iteration
         self.wrapped = self.accelerator.prepare_model(self.method)
         self.unread: deque[Taken] = deque()
+        self.audit = Audit(teller.layers, self.config.audit, self.ranks, saver.audited)
         self.total = self.config.epochs * self.feed.length
 
     @property
@@ -204,6 +213,7 @@ class Training:
         saver = self.saver
         self.ranks.lead(lambda: self.teller.open(self.step, saver.lines, saver.notes))
         self.method.train()
+        self.audit.open()
         if self.due and (saver.last is None or saver.last.step != self.step):
             self.score()  # before the first step: what there is to beat
         self.teller.restart(self.step)
@@ -211,6 +221,7 @@ class Training:
             for batch in self.feed:
                 self.iterate(Batch(*batch))
                 self.look_after()
+        self.settle(0.0)  # all had time before the last record
         return saver.finish(self.step)
 
     def iterate(self, batch: Batch) -> None:
@@ -218,6 +229,7 @@ class Training:
         self.step += 1
         self.teller.measure(self.step, self.device)
         image, target, *_ = batch.on(self.device, channels_last=self.config.channels_last)
+        self.audit.at(self.step, batch.row)
         self.set_learning_rates()
         losses: dict[str, Tensor] = {}
         clock = self.teller.clock
@@ -264,10 +276,14 @@ class Training:
         asked, late, broken = self.ranks.any(self.stop.asked, late, bad is not None)
         if broken:
             self.refuse_loss(bad)
+        if self.step == self.total:
+            waited = self.audit.drain(_PATIENCE, lambda: self.stop.asked)
+            self.teller.since += waited  # no part of the training's speed
         if self.step % self.config.log_every == 0:
             rates = {name: o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
-            place = self.place | {"steps": self.total}
+            place = self.place | {"steps": self.total} | self.audit.gauges()
             self.teller.report(place, self.losses, rates)
+            self.warn()
         if self.due:
             self.score()
         every = self.config.checkpoint_every_steps or self.feed.length
@@ -313,13 +329,31 @@ class Training:
         bad = self.first_bad(keep=0)
         if any(self.ranks.any(bad is not None)):
             self.refuse_loss(bad)
+        self.saver.audited = self.audit.meet()
         path = self.saver.save(self.step, self.teller.journal)
         self.teller.restart(self.step)
         return path
 
     def interrupted(self) -> Interrupted:
         """What to raise after a stop that was asked for, all being saved."""
-        return Interrupted(self.saver.run, self.save(), self.step)
+        stopped = Interrupted(self.saver.run, self.save(), self.step)
+        self.settle(_SHORT_PATIENCE)
+        return stopped
+
+    def settle(self, patience: float) -> None:
+        """Certify what is left in this time, end the audit, and say what came of it."""
+        self.audit.drain(patience)
+        self.audit.close()
+        audited = self.audit.meet()
+        self.saver.record_audit(audited)
+        self.warn()
+        if audited is not None and self.ranks.leads:
+            self.teller.tell({"step": self.step, "note": str(audited)})
+
+    def warn(self) -> None:
+        """Say once that ECOS disagrees."""
+        if (warning := self.audit.news()) and self.ranks.leads:
+            self.teller.tell({"step": self.step, "note": warning})
 
     # ------------------------------------------------------------------ evaluation
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from avce.training.checkpoint import checkpoints, load_checkpoint
 from avce.training.journal import read_log
+from avce.training.record import read_record
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,6 +70,14 @@ def test_one_and_two_ranks_train_the_same_weights(folder):
     one, two = (load_file(folder / name / "last.safetensors") for name in ("one", "two"))
     # float32 sums in another order, over twelve steps of Adam
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+
+
+def test_what_two_ranks_have_audited_adds_up(folder):
+    for name in ("avce1", "avce2"):
+        audited = read_record(folder / name).audit
+        assert audited is not None and audited.step == 3 and not audited.waiting
+        assert audited.rows + audited.left_out == 3 * 8 * 2 * 2  # steps, rows, maps, phases
+        assert audited.rows and 0 < (audited.largest_difference or 0) < 1e-6
 
 
 def test_losses_over_the_gathered_batch_are_those_of_one_rank(folder):

@@ -41,7 +41,7 @@ def test_what_is_written_is_read(tmp_path):
     assert found.config == RECIPES["demo"] and found.sessions[0].world_size == 2
     assert found.shards.model_dump() == SHARDS | {"parts": {}}
     assert set(json.loads((tmp_path / "run.json").read_text())) >= (
-        set(RunRecord.model_fields) - {"imported", "precision"}
+        set(RunRecord.model_fields) - {"imported", "precision", "audit"}
     )
 
 

@@ -21,6 +21,7 @@ from avce.ranks import use_own_cores
 from avce.scores.metrics import Scores
 from avce.training.checkpoint import checkpoints, load_checkpoint
 from avce.training.journal import read_log
+from avce.training.record import Audited, read_record
 from avce.training.run_folder import load_run
 from avce.training.trainer import Interrupted, LossNotFinite, fit, lr_factor
 from tests.avce.toy import ToyBatches, ToyMethod
@@ -376,3 +377,29 @@ def test_engines_train_alike_and_the_audit_is_logged(tmp_path, engine):
     fit(build_method(config), config, batches, batches, run=tmp_path)
     steps = [r for r in read_log(tmp_path / "log.jsonl") if "share" in r]
     assert 0 < steps[0]["audit"] < 1e-6  # float32 rows against programs solved in float64
+    assert (steps[0]["audit_rows"], steps[0]["audit_left_out"]) == (4 * 2 * 2, 0)
+
+
+def test_a_stopped_run_goes_on_with_what_was_audited(tmp_path):
+    from avce.method.build import build_method
+
+    config = replace(CONFIG, image_size=64, epochs=2, batch_size=4, log_every=1, audit=1.0)
+    torch.manual_seed(0)
+    batches = [(torch.randn(4, 3, 64, 64), torch.rand(4, 2) * 2 - 1) for _ in range(2)]
+    told: list[dict[str, Any]] = []
+
+    def listen(record: dict[str, Any]) -> None:
+        told.append(record)
+        stop_at(1)(record)
+
+    def audited() -> Audited:
+        found = read_record(tmp_path).audit
+        assert found is not None and found.rows + found.left_out == found.step * 4 * 2 * 2
+        return found
+
+    with pytest.raises(Interrupted):
+        fit(build_method(config), config, batches, batches, run=tmp_path, progress=listen)
+    assert audited().step == 2 and not audited().waiting
+    assert told[-1]["note"] == str(audited())
+    fit(build_method(config), config, batches, batches, run=tmp_path, resume=True)
+    assert audited().step == 4 and audited().rows >= 2 * 4 * 2 * 2  # the end waits for all

@@ -34,7 +34,14 @@ TOY = Config(
     log_with="none",
 )
 AVCE = Config(
-    weights="none", dropout=0.0, epochs=1, batch_size=8, log_every=1, gather=True, log_with="none"
+    weights="none",
+    dropout=0.0,
+    epochs=1,
+    batch_size=8,
+    log_every=1,
+    gather=True,
+    log_with="none",
+    audit=1.0,
 )
 
 RANK, RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
