@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from typer.rich_utils import rich_format_error
 
 from avce.commands import data, paper, recipes, score, train, use
-from avce.commands.terminal import plain, sentence_of, tell
+from avce.commands.terminal import let_go, occupy, plain, sentence_of, tell, unread
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,6 +53,8 @@ def main() -> None:
 
     An error of the user's is one sentence, not a traceback; a bug says that it is one.
     """
+    occupy()
+    kept = os.dup(1)  # Rich puts another in its place once nobody reads
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     for stream in (sys.stdout, sys.stderr):
@@ -61,15 +63,18 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read, such as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    except Exception as error:
-        if debug:
+    except (Exception, SystemExit) as end:
+        # libraries end the process where a pipe has lost its reader, and it may be a worker's
+        error = end.__context__ if isinstance(end, SystemExit) else end
+        if isinstance(error, BrokenPipeError) and unread(kept):  # by `head`, which has enough
+            code = 0
+        elif debug or not isinstance(error, Exception):
             raise
-        code = _told(error)
+        else:
+            code = _told(error)
     if code == 130:
         tell("interrupted")
+    let_go()
     sys.exit(code or 0)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +31,43 @@ from rich.text import Text
 
 from avce.scores.sheet import printable
 
+
+class _Aside(Console):
+    """What is said on the way: that nobody reads it is no reason to give up the work."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 out = Console(markup=False, emoji=False)  # results
-err = Console(markup=False, emoji=False, stderr=True)  # everything else
+err = _Aside(markup=False, emoji=False, stderr=True)  # everything else
+
+
+def occupy() -> None:
+    """Open what this process was started without: a file would else become its stdout, and get
+    what libraries print."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w"))  # noqa: SIM115
+
+
+def unread(stream: int) -> bool:
+    """Whether this open file is a pipe whose reader has gone."""
+    asked = select.poll()
+    asked.register(stream, 0)
+    return any(event & select.POLLERR for _, event in asked.poll(0))
+
+
+def let_go() -> None:
+    """Drop what nobody takes any more; Python, at its end, would complain of it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def plain(text: object) -> str:

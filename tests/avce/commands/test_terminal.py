@@ -145,9 +145,18 @@ def test_an_ascii_terminal_is_no_reason_to_fail(tmp_path):
 
 
 def test_who_has_read_enough_hears_no_complaint(tmp_path):
-    shell = f"{sys.executable} {ROOT / 'cli.py'} table 1 | head -c 1 > /dev/null"
+    for words in ("table 1", "recipes", "recipes --json", "--help"):
+        shell = f"set -o pipefail; {sys.executable} {ROOT / 'cli.py'} {words} 2>&1 | true"
+        done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, b""), words
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_without_its_streams_writes_into_no_file_of_its_own(closed, tmp_path):
+    shell = f"{sys.executable} {ROOT / 'cli.py'} cartoon afew-va --n 2 --level easy {closed}"
     done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 0, done.stderr
+    assert not [file for file in tmp_path.rglob("*.json") if b"drew" in file.read_bytes()]
 
 
 def test_debug_shows_where_an_error_comes_from(tmp_path):
