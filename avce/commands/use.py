@@ -44,13 +44,14 @@ def predict(
     from avce.inference.sources import source_files
     from avce.inference.video import Skipped
     from avce.scores.sheet import as_csv
+    from avce.training.record import exported_in
 
     listed: list[tuple[str, str]] = []
     skipped = Skipped(listing=listed.append if left_out else None)
     frames, cropped = pictures(sources, skipped)
     folder = run or latest()
-    if folder.suffix != ".safetensors" and not (folder / "model.safetensors").is_file():
-        with_weights(folder, which)  # not exported, so it must be a run
+    if not exported_in(folder):
+        with_weights(folder, which)
     read = [*read_in([folder, *map(Path, sources)]), *([] if cropped else source_files(sources))]
     for place in filter(None, (to, left_out)):
         output(place, read)

@@ -44,11 +44,14 @@ def export(
     """Write the model of a run and its card into `to` (RUN/export); returns the files.
 
     `scores` are `Evaluation.as_dict()` with intervals; without them the card has the run's own
-    validation scores. Raises ValueError where ONNX is not installed or computes something else.
+    validation scores. Raises ValueError where `to` is a run, which is read by other names, or
+    where ONNX is not installed or computes something else.
     """
     run = Path(run)
     method, config, record = load_run(run, which)
     folder = Path(to) if to else run / "export"
+    if (folder / "run.json").exists():
+        raise ValueError(f"{folder} is a run, and its model would lie twice; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     described = description(config, crop_of(record))
     if format == "onnx":

@@ -26,7 +26,7 @@ from avce.config import Config
 from avce.method.build import build_method
 from avce.scores.evaluate import device_of, evaluating
 from avce.training.checkpoint import read_safetensors
-from avce.training.record import RunRecord
+from avce.training.record import RunRecord, exported_in
 from avce.training.run_folder import Which, load_run
 from pipelines import pixels
 from shards.crop import Crop, cut
@@ -60,8 +60,7 @@ class Predictor:
         Raises FileNotFoundError or ValueError where there is no model in it.
         """
         run = Path(run)
-        exported = run / "model.safetensors" if run.is_dir() else run
-        if exported.suffix == ".safetensors" and exported.is_file():
+        if exported := exported_in(run):
             model, config, crop = _exported(exported)
             facts: dict[str, Any] = {"run": str(run), "weights": exported.name}
         else:

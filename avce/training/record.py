@@ -209,6 +209,12 @@ def latest_run(folder: Path) -> Path:
     )
 
 
+def exported_in(place: Path) -> Path | None:
+    """The model that `export` wrote: `place` itself, or in that folder; None where a run is."""
+    file = place if place.suffix == ".safetensors" else place / "model.safetensors"
+    return file if file.is_file() and not (place / "run.json").exists() else None
+
+
 def _is_finished(run: Path) -> bool:
     try:
         record = read_record(run, Ending)
