@@ -17,8 +17,9 @@ from avce.commands.options import (
     SettingsOption,
     ShardsOption,
     one_of,
+    typed,
 )
-from avce.commands.terminal import say, shell, tell, then
+from avce.commands.terminal import say, tell, then
 
 app = typer.Typer()
 
@@ -32,6 +33,8 @@ def print_table(
     """Show a table of the supplement: printed numbers, ours from finished runs, the commands."""
     from avce.paper import tables
 
+    if root != RUNS and not root.is_dir():
+        raise FileNotFoundError(f"{root} does not exist, so no run lies there; check --root")
     chosen = tables.table(number)
     filled = tables.fill(chosen, root)
     if form == "text":
@@ -66,15 +69,12 @@ def sweep(
     def start(row: tables.Row, seed: int, folder: Path) -> list[str]:
         places = shards or [SHARDS / chosen.dataset]
         words = tables.words(row, seed, folder, places, settings or [])
-        command = [*launcher(), "-m", "avce", "train", *words]
-        tell(shell(*command))
-        return command
+        tell(tables.command(chosen, row, seed, root, shards or (), settings or ()))
+        return [*launcher(), "-m", "avce", "train", *words]
 
     left = tables.missing(chosen, range(seeds), root)
-    try:
+    with typed():
         configs = [row.config and with_settings(row.config, settings or []) for row, _ in left]
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     if dry_run:
         for row, seed in left:
             start(row, seed, tables.run_folder(chosen, row, seed, root))
@@ -106,10 +106,10 @@ def import_weights(
     run: Annotated[Path, typer.Option(help="The run folder to make.")] = RUNS / "released",
 ) -> None:
     """Turn the authors' checkpoints into a run of ours; every tensor is accounted for."""
+    one_of(kind, ["released"], "source")
     from avce.paper.released import convert_released
     from avce.training.run_folder import RunFolder
 
-    one_of(kind, ["released"], "source")
     released = convert_released(paths)
     folder = RunFolder.begin(run, released.config, 1, {"folders": [], "fold": None})
     folder.record.imported = released.digests

@@ -55,30 +55,35 @@ def run_folder(table: Table, row: Row, seed: int, root: Path = Path("runs")) -> 
     return root / f"table{table.number}" / row.name / f"seed{seed}"
 
 
-def command(table: Table, row: Row, seed: int = 0, root: Path = Path("runs")) -> str | None:
-    """The exact command that trains the row; None for quoted rows.
-
-    It names the first weights, which makes it a request to download them where they are missing.
-    """
+def command(
+    table: Table,
+    row: Row,
+    seed: int = 0,
+    root: Path = Path("runs"),
+    shards: Sequence[Path] = (),
+    settings: Sequence[str] = (),
+) -> str | None:
+    """The exact command that trains the row, or goes on with it; None for quoted rows."""
     if row.config is None:
         return None
-    settings = [f"seed={seed}", f"weights={row.config.weights}", *row.settings]
-    folder = run_folder(table, row, seed, root).as_posix()
-    named = {"--shards": f"data/shards/{table.dataset}", "--recipe": row.recipe, "--run": folder}
-    options = [*named.items(), *(("--set", setting) for setting in settings)]
-    return shlex.join(
-        ["accelerate", "launch", "cli.py", "train", *(str(w) for o in options for w in o)]
-    )
+    places = shards or [Path("data/shards") / table.dataset]
+    named = [word for place in places for word in ("--shards", str(place))]
+    named += words(row, seed, run_folder(table, row, seed, root), [], settings)
+    return shlex.join(["accelerate", "launch", "cli.py", "train", *named])
 
 
 def words(
     row: Row, seed: int, run: Path, shards: Sequence[Path], settings: Sequence[str] = ()
 ) -> list[str]:
-    """What follows `train` to begin the run of a row, or to go on with it where it was begun."""
-    if (run / "run.json").exists():
+    """What follows `train` to begin the run of a row, or to go on with it where it broke off.
+
+    It names the first weights, which makes it a request to download them where they are missing.
+    """
+    if (run / "run.json").exists() and not finished(run):
         return ["--resume", str(run)]
     found = ["--recipe", str(row.recipe), "--run", str(run)]
-    for setting in (f"seed={seed}", *row.settings, *settings):
+    first = [f"weights={row.config.weights}"] if row.config else []
+    for setting in (f"seed={seed}", *first, *row.settings, *settings):
         found += ["--set", setting]
     for folder in shards:
         found += ["--shards", str(folder)]
