@@ -23,6 +23,11 @@ Negatives = Literal["paired", "shuffled", "batch", "batch_all"]
 MomentsKind = Literal["population", "sample", "authors_loss", "authors_eval"]
 Zero = Literal["equal", "ignore", "wrong"]
 Engine = Literal["closed", "ecos", "batched", "cvxpylayers"]
+Tracker = Literal[
+    "none", "tensorboard", "trackio", "wandb",
+    "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab",
+]  # fmt: skip
+ENCODERS = ("alexnet", "resnet18", "resnet50", "resnet101")
 
 Count = Annotated[int, Ge(1)]
 Steps = Annotated[int, Ge(0)]
@@ -190,7 +195,7 @@ class Config:
     checkpoint_every_steps: Steps = _is(0, "0: only at the end of an epoch")
     checkpoint_every_minutes: Weight = _is(10.0, "besides; 0: after each iteration")
     keep_last: Count = _is(2, "checkpoints that stay")
-    log_with: str = _is("tensorboard", "none, tensorboard, trackio, wandb")
+    log_with: Tracker = _is("tensorboard", "the tracker; one of the later ones is an extra")
 
     def __post_init__(self) -> None:
         _check_agreement(self)
@@ -314,7 +319,34 @@ def _range(limits: Iterable[Any]) -> str:
 # ---------------------------------------------------------------------------------- agreement
 
 
+def check_rows(config: Config, ranks: int = 1) -> None:
+    """ValueError where each of `ranks` would train on one row, and a norm or a negative needs two.
+
+    Known before anything is trained; the networks themselves notice at the first step.
+    """
+    contrasts = config.formula != "none"
+    projected = config.formula == "barlow_twins" and config.barlow_width > 0
+    norms = projected or (config.norm == "batch" and config.stack == "compressor")
+    if config.method == "caf" or config.batch_size > (1 if config.gather else ranks):
+        return
+    if norms and not config.authors_eval_mode:
+        needs, mend = "batch norm", "barlow_width=0" if projected else "norm=none"
+    elif contrasts and config.negatives in ("shuffled", "batch"):
+        needs, mend = f"negatives={config.negatives}", "negatives=paired"
+    else:
+        return
+    raise ValueError(
+        f"batch_size={config.batch_size} gives a rank batches of 1, but {needs} takes 2 or more; "
+        f"set batch_size={2 * ranks} or more, or {mend}"
+    )
+
+
 def _check_agreement(config: Config) -> None:
+    check_rows(config)
+    if config.encoder not in ENCODERS and not config.encoder.startswith("timm/"):
+        raise ValueError(
+            f"encoder {config.encoder!r} is unknown; use {', '.join(ENCODERS)} or timm/NAME"
+        )
     if config.mining.endswith("_weight") and not config.negatives.startswith("batch"):
         raise ValueError(
             f"mining={config.mining} weighs the negatives of each anchor, but negatives="
@@ -348,3 +380,9 @@ def _check_agreement(config: Config) -> None:
         )
     if config.stack == "classifier" and config.encoder != "alexnet":
         raise ValueError(f"stack=classifier is AlexNet's own; {config.encoder} has none")
+    contrasts = config.formula != "none" or config.discriminative_weight > 0
+    if config.method == "avce" and contrasts and config.stack != "compressor":
+        raise ValueError(
+            f"stack={config.stack} has no z on which views could differ; set stack=compressor, or "
+            "formula=none and discriminative_weight=0"
+        )

@@ -21,10 +21,12 @@ from avce.commands.options import (
     one_of,
     output,
     read_in,
+    typed,
 )
 from avce.commands.terminal import bar, print_facts, print_json, print_report, tell, then
 
 app = typer.Typer()
+RELEASES = {"affectnet-2021": "affectnet"}  # drawn apart, read as one data set
 
 
 @app.command(epilog="Example: python cli.py cartoon affectnet --n 3000 --level easy")
@@ -46,26 +48,30 @@ def cartoon(
     ] = None,
 ) -> None:
     """Draw a stand-in data set in its official layout, to try everything without a licence."""
-    from shards.standins import layouts
-    from shards.standins.affectnet import draw_affectnet
+    from shards.standins import affectnet, layouts
+    from shards.standins.oddities import check_oddities
 
-    artists: dict[str, Callable[..., Any]] = {
-        "affectnet": draw_affectnet,
-        "affectnet-2021": layouts.draw_affectnet_2021,
-        "aff-wild": layouts.draw_aff_wild,
-        "aff-wild2": layouts.draw_aff_wild2,
-        "afew-va": layouts.draw_afew_va,
-        "raf-db": layouts.draw_raf_db,
-        "table": layouts.draw_table,
+    artists: dict[str, tuple[str, Callable[..., Any]]] = {
+        "affectnet": (affectnet.NAME, affectnet.draw_affectnet),
+        "affectnet-2021": ("affectnet", layouts.draw_affectnet_2021),
+        "aff-wild": ("affwild", layouts.draw_aff_wild),
+        "aff-wild2": ("affwild2", layouts.draw_aff_wild2),
+        "afew-va": ("afew_va", layouts.draw_afew_va),
+        "raf-db": ("raf_db", layouts.draw_raf_db),
+        "table": ("table", layouts.draw_table),
     }
-    draw = artists[one_of(name, artists, "stand-in")]
+    dataset, draw = artists[one_of(name, artists, "stand-in")]
+    with typed():
+        check_oddities(dataset, odd or [])
+        if n is not None and draw is affectnet.draw_affectnet:
+            affectnet.check_amount(n)
     raw = output(to or RAW / name, folder=True)
     amount = [n] if n else []
     oddities = {"odd": odd} if odd else {}
     with bar(f"drawing {name}") as progress:
         draw(raw, *amount, seed=seed, level=level, progress=progress, **oddities)
     tell(f"drew {raw}: level {level}, seed {seed}")
-    reader = "affectnet" if name.startswith("affectnet") else name
+    reader = RELEASES.get(name, name)
     then("shard", reader, *([] if raw == RAW / reader else ["--raw", raw]))
 
 
@@ -89,6 +95,11 @@ def shard(
 
     others = {name: imported(reading.reader)} if reading.reader else installed()
     READERS.update({name: read for name, read in others.items() if name not in READERS})
+    if name in RELEASES:
+        raise typer.BadParameter(
+            f"{name} is a release of {RELEASES[name]}; say: shard {RELEASES[name]} --raw "
+            f"{storing.raw or RAW / name}"
+        )
     reader = READERS[one_of(name, READERS, "data set")]
     options = BuildOptions(
         crop=cutting.value(),

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from avce.commands.options import RUNS, Choice, Learning, Which, output, read_in
+from avce.commands.options import (
+    RUNS,
+    Choice,
+    Learning,
+    Scoring,
+    Which,
+    one_of,
+    output,
+    read_in,
+    typed,
+)
 from avce.commands.terminal import bar, tell
 
 if TYPE_CHECKING:
@@ -113,22 +123,29 @@ def with_weights(run: Path, which: Which) -> RunRecord:
     return record
 
 
-def predict_split(run: Path, choice: Choice, flip: bool = False) -> Evaluated:
+def predict_split(run: Path, choice: Choice, scoring: Scoring | None = None) -> Evaluated:
     """Let a run predict a split of its shards, or of others."""
     from avce.scores.predictions import CONTEXT, predict_table
+    from avce.training.record import read_record
     from avce.training.run_folder import load_run
     from shards import LabelIndex
 
-    method, config, record = load_run(run, choice.which)
-    method.to(device())
+    scoring, record = scoring or Scoring(), read_record(run)
     index = LabelIndex.open(choice.shards or record.shards.places(run))
     own = None if choice.shards else record.shards.fold
     fold = own if choice.fold is None else choice.fold
     split = choice.split or index.held_out
-    part = labelled(index, config, split, fold, choice.where)
+    if choice.split:
+        one_of(split, index.splits, "split")
+    part = labelled(index, record.config, split, fold, choice.where)
     labels = index.table.select([*CONTEXT, *index.extra])
+    scoring.check(labels, part.rows)
+    method, config, record = load_run(run, choice.which)
+    method.to(device())
     with bar(f"evaluating {run}") as progress:
-        table = predict_table(method, stream(part, config), labels, flip=flip, progress=progress)
+        table = predict_table(
+            method, stream(part, config), labels, flip=scoring.flip, progress=progress
+        )
     return Evaluated(run, table, record, part, split, method, config)
 
 
@@ -170,11 +187,18 @@ def configured(learning: Learning, resume: Path | None) -> tuple[Config, Shards 
     from avce.training.record import read_record
 
     record = read_record(resume) if resume else None
-    try:
+    with typed():
         config = record.config if record else recipe_of(learning.recipe)
         chosen = with_settings(config, learning.changes)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        if chosen.encoder.startswith("timm/"):
+            from avce.method.encoders import check_encoder
+
+            check_encoder(chosen.encoder)
+    if not (record or chosen.weights in ("imagenet", "none") or Path(chosen.weights).is_file()):
+        raise typer.BadParameter(
+            f"weights {chosen.weights} does not exist; give imagenet, none, or the path of a "
+            "safetensors or torch file"
+        )
     return chosen, record and record.shards
 
 
@@ -214,17 +238,22 @@ def labelled(
     wanted: dict[str, Any] = (
         {"va_valid": True} if on_plane else {"expression": range(config.classes)}
     )
-    met = condition(where, index.table.schema) if where else None
+    if fold is not None:
+        one_of(fold, index.counts("fold"), "fold")
+    with typed():
+        met = condition(where, index.table.schema) if where else None
     found = index.part(split, fold, filter=met, **wanted)
     if not len(found):
-        wanted |= {"split": split} if fold is None else {"fold": fold, "part": split}
-        also = f" and {where}" if where else ""
+        place = f"split {split}" if fold is None else f"fold {fold} as {split}"
+        label = "valence and arousal" if on_plane else f"expression below {config.classes}"
+        also = f", {where}" if where else ""
+        splits = ", ".join(f"{name} ({n:,})" for name, n in index.splits.items())
         mend = "choose another --split, --fold or --where, or other shards"
         if on_plane and not len(index.where(va_valid=True)):
             mend = "no row of them has valence and arousal, so use --recipe avce_discrete"
         raise ValueError(
-            f"{', '.join(map(str, index.folders))}: no row meets {wanted}{also}; the splits are "
-            f"{index.splits}; {mend}"
+            f"{', '.join(map(str, index.folders))}: no row meets {place}, {label} known{also}; "
+            f"the splits are {splits}; {mend}"
         )
     return found
 

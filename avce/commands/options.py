@@ -1,17 +1,18 @@
 """What is typed: groups of options that commands share, and how typed words are read.
 
 A command takes one object a group; `grouped` lays the group's fields out as options. A word that
-cannot be read is wrong usage (typer.BadParameter), as an unknown option is.
+cannot be read is wrong usage (typer.BadParameter), as an unknown option is; `typed` says where.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 RAW, SHARDS, RUNS = Path("data/raw"), Path("data/shards"), Path("runs")
 Level = Literal["easy", "normal", "hard"]
 Which = Literal["best", "last"]
+T = TypeVar("T")
 Form = Literal["text", "csv", "latex"]
 
 
@@ -124,7 +126,7 @@ class Scoring:
     ] = None
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Also per video, subject, fold or any column; repeatable."),
+        typer.Option(help="Also per video, subject, fold, dataset ...; repeatable."),
     ] = None
     convention: Annotated[
         Literal["ours", "authors", "torchmetrics"],
@@ -141,6 +143,18 @@ class Scoring:
         return [
             {"video": "video_id", "subject": "subject_id"}.get(one, one) for one in self.by or []
         ]
+
+    def check(self, labels: Any, rows: Any) -> None:
+        """Refuse, before any row is scored, columns that do not say of each where it belongs."""
+        from avce.scores.intervals import clusters_of, column_of
+
+        if not self.by and self.clusters in ("auto", "image"):
+            return
+        with typed():
+            scored = labels.take(rows)
+            clusters_of(scored, self.clusters)
+            for column in self.columns:
+                column_of(scored, column)
 
 
 @dataclass(frozen=True)
@@ -298,10 +312,20 @@ class Working:
         return int(number), int(total)
 
 
-def one_of(name: str, known: Iterable[str], kind: str) -> str:
+@contextmanager
+def typed() -> Iterator[None]:
+    """Around what reads typed words alone: a ValueError there is wrong usage, and no failure."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def one_of(name: T, known: Iterable[T], kind: str) -> T:
     """`name`, if it is known; wrong usage otherwise."""
     if name not in known:
-        raise typer.BadParameter(f"there is no {kind} {name!r}; choose {', '.join(known)}")
+        choice = ", ".join(map(str, known)) or "another way: there is none at all"
+        raise typer.BadParameter(f"there is no {kind} {name!r}; choose {choice}")
     return name
 
 
@@ -324,7 +348,8 @@ def output(path: Path, sources: Iterable[Path] = (), *, folder: bool = False) ->
         raise ValueError(f"{path} is a {other}, and a {kind} is to be written; name another place")
     for source in sources:
         if path.exists() and source.exists() and path.samefile(source):
-            raise ValueError(f"{path} is {source}, which is read here; name another place to write")
+            read = "a file" if path == source else f"{source},"
+            raise ValueError(f"{path} is {read} which is read here; name another place to write")
     places = [] if folder else [*path.resolve().parents]
     if among := [place for place in places if (place / "labels.arrow").is_file()]:
         raise ValueError(f"{path} lies among the shards of {among[0]}; write beside that folder")

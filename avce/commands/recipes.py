@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from avce.commands.options import JsonOption
+from avce.commands.options import JsonOption, typed
 from avce.commands.terminal import print_json, say, then
 from avce.scores.sheet import as_text
 
@@ -26,10 +26,8 @@ def recipes(
         every = [summary(one) for one in RECIPES]
         print_json({"recipes": every}) if as_json else print_all(every)
         return
-    try:
+    with typed():
         found = describe(recipe(name))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     usual = {field.name: field.value for field in describe(Config())}
     if as_json:
         about = [field._asdict() | {"default": usual[field.name]} for field in found]

@@ -28,7 +28,7 @@ from avce.report import KINDS
 app = typer.Typer()
 
 
-@app.command(name="eval", epilog='Example: python cli.py eval --where "valence > 0" --by video')
+@app.command(name="eval", epilog='Example: python cli.py eval --where "valence > 0" --by dataset')
 @grouped
 def evaluate_run(
     choice: Choice,
@@ -51,7 +51,7 @@ def evaluate_run(
     from avce.scores.predictions import one_table, write_predictions
     from shards import EXPRESSIONS
 
-    seen = [predict_split(one, choice, scoring.flip) for one in folders]
+    seen = [predict_split(one, choice, scoring) for one in folders]
     merge = merged(seen, scoring.merge)
     named = {str(s.run): s.table for s in seen}
     tables = {f"{len(seen)} folds": one_table(named, merged=True)} if merge else named

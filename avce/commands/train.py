@@ -56,15 +56,17 @@ def train(
         config = first_weights(config, learning.changes)
     from avce.method.build import build_method
     from avce.ranks import of_first_rank
+    from avce.training.checkpoint import newest_checkpoint
     from avce.training.record import read_record
     from avce.training.run_folder import first_scores
     from avce.training.trainer import Interrupted, fit
 
     folder = resume or run or Path(of_first_rank(str(RUNS / f"{learning.recipe}-{stamp()}")))
+    begun = resume is not None and newest_checkpoint(resume / "checkpoints") is not None
     with training_bar() as progress:
         try:
             fit(
-                build_method(config),
+                build_method(config, pretrained=not begun),
                 config,
                 stream(parts["train"], config, training=True),
                 stream(parts[held], config),

@@ -10,6 +10,8 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from avce.config import ENCODERS
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of every input: ImageNet, RGB, in [0, 1]
 
 
@@ -70,30 +72,37 @@ def build_encoder(name: str) -> tuple[nn.Module, int, int | None]:
     The grid is None where the encoder already gives a vector: ResNet50 and 101, which the
     released code uses whole, 1000-way fc included, and every timm model.
     """
+    check_encoder(name)
     if name == "alexnet":
         return AlexNetTrunk(), AlexNetTrunk.channels, AlexNetTrunk.pool
     if name == "resnet18":
         return ResNetTrunk(), ResNetTrunk.channels, ResNetTrunk.pool
     if name in ("resnet50", "resnet101"):
         return getattr(torchvision.models, name)(weights=None), 1000, None
-    if name.startswith("timm/"):
-        model = _timm(name.removeprefix("timm/"))
-        return model, int(model.num_features), None
-    raise ValueError(
-        f"encoder {name!r} is unknown; use alexnet, resnet18, resnet50, resnet101 or timm/NAME"
-    )
+    model = _timm(name.removeprefix("timm/"))
+    return model, int(model.num_features), None
 
 
-def _timm(name: str) -> Any:
+def check_encoder(name: str) -> None:
+    """Raise ValueError for an encoder that there is not, or not without timm."""
+    if name in ENCODERS:
+        return
+    if not name.startswith("timm/"):
+        raise ValueError(f"encoder {name!r} is unknown; use {', '.join(ENCODERS)} or timm/NAME")
     try:
         import timm
     except ImportError:
         raise ValueError(
-            f"encoder timm/{name} needs timm, which is not installed; pip install 'avce[timm]'"
+            f"encoder {name} needs timm, which is not installed; pip install 'avce[timm]'"
         ) from None
-    if name not in timm.list_models():
-        near = timm.list_models(f"*{name[:6]}*")[:3]
-        raise ValueError(f"timm has no model {name!r}; near ones: {', '.join(near) or 'none'}")
+    if (model := name.removeprefix("timm/")) not in timm.list_models():
+        near = timm.list_models(f"*{model[:6]}*")[:3]
+        raise ValueError(f"timm has no model {model!r}; near ones: {', '.join(near) or 'none'}")
+
+
+def _timm(name: str) -> Any:
+    import timm
+
     model = timm.create_model(name, pretrained=False, num_classes=0)
     trained_on: Any = model.pretrained_cfg
     _renormalise(model, trained_on["mean"], trained_on["std"])

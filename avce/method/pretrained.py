@@ -59,10 +59,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"weights file {path} does not exist; give imagenet, none, or the path of a "
-            "safetensors or torch file"
-        )
+        raise FileNotFoundError(f"{path} does not exist or is no file; check the path")
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, above the limit of {_LARGEST}")
     try:
@@ -72,8 +69,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:  # bytes that are no pickle fail in any way: IndexError, UnicodeError
         reason = _why_unreadable(error)
         raise ValueError(
-            f"{path} is no safetensors file and no torch file of plain tensors ({reason}); "
-            "export a state_dict, or set weights to imagenet or none"
+            f"{path} is no safetensors file and no torch file of plain tensors ({reason}); give "
+            "a file that holds a state_dict"
         ) from None
     return _state_dict(content, path)
 
@@ -90,7 +87,7 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(t, Tensor) for t in content.values()):
-        raise ValueError(f"{path} holds no dictionary of tensors; export a state_dict")
+        raise ValueError(f"{path} holds no dictionary of tensors; give a state_dict")
     return {str(name): tensor for name, tensor in content.items()}
 
 

@@ -192,14 +192,25 @@ def clusters_of(table: pa.Table, kind: str = "auto") -> Clusters:
         kind = known[0] if known else "image"
     if kind == "image":
         return Clusters("image", np.arange(len(table)), ())
-    if not _complete(table, kind):
+    return column_of(table, kind)
+
+
+def column_of(table: pa.Table, name: str) -> Clusters:
+    """The clusters by the values of a column; ValueError, naming those that are whole, for one that
+    is not there or that some samples lack."""
+    if not _complete(table, name):
+        fault = "does not exist"
+        if name in table.column_names:
+            fault = f"has nulls in {table[name].null_count:,} of {len(table):,} samples"
+        named = (field.name for field in table.schema if not pa.types.is_floating(field.type))
+        whole = [column for column in named if _complete(table, column)]
         raise ValueError(
-            f"column {kind} is missing or has nulls, so it cannot say which samples belong "
-            "together; use clusters=image or another column"
+            f"column {name} {fault}, so it cannot say which samples belong together; choose "
+            f"{', '.join(whole)}"
         )
-    encoded = table[kind].combine_chunks().dictionary_encode()
+    encoded = table[name].combine_chunks().dictionary_encode()
     names = tuple(str(name) for name in encoded.dictionary.to_pylist())
-    return Clusters(kind, encoded.indices.to_numpy().astype(np.int64), names)
+    return Clusters(name, encoded.indices.to_numpy().astype(np.int64), names)
 
 
 def _complete(table: pa.Table, name: str) -> bool:
@@ -275,7 +286,7 @@ def by_group(table: pa.Table, column: str, convention: str = "ours") -> list[Gro
     Do not average them for a headline: a mean of per-video CCCs is another number than the CCC of
     the set. RMSE is over each group's samples, whatever the convention.
     """
-    groups = clusters_of(table, column)
+    groups = column_of(table, column)
     scores = finished(cluster_sums(pair_of(table), groups), convention_named(convention))
     counts = np.bincount(groups.codes)
     return [

@@ -23,7 +23,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
-from avce.config import Config
+from avce.config import Config, check_rows
 from avce.durable import write_aside
 from avce.method.build import Method
 from avce.ranks import Ranks, launched, ranks_on_cpu, refuse_other_launch, use_own_cores
@@ -118,6 +118,7 @@ def open_accelerator(config: Config, run: Path, *, unused: bool) -> Accelerator:
         project_dir=str(run),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
     )
+    check_rows(config, accelerator.num_processes)
     if accelerator.num_processes != launched():
         raise ValueError(
             f"{launched()} processes were launched but {accelerator.num_processes} found each "

@@ -132,10 +132,15 @@ def draw_affectnet(
     return card
 
 
-def _check(plan: Cast, out: Path) -> None:
+def check_amount(n: int) -> None:
+    """Raise ValueError for too few images."""
     least = _PER_PERSON * _VALIDATION
-    if plan.n < least:
-        raise ValueError(f"n {plan.n} is below {least}, which leaves no validation; ask for more")
+    if n < least:
+        raise ValueError(f"n {n} is below {least}, which leaves no validation; ask for more")
+
+
+def _check(plan: Cast, out: Path) -> None:
+    check_amount(plan.n)
     if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
         raise ValueError(
             f"{out}: the folder is not empty and holds no {MARKER}, so it may be true data; "

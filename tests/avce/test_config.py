@@ -8,12 +8,15 @@ import pickle
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+import torch
 
-from avce.config import Config, describe, with_settings
+from avce.config import Config, check_rows, describe, with_settings
+from avce.method.build import build_method
 from avce.recipes import RECIPES, recipe
 
 
@@ -48,12 +51,67 @@ def test_settings_take_the_type_of_their_field():
         ("lr=0", "above 0"),
         ("betas=0.9", "2 float values"),
         ("mining=hard_weight", "batch_all"),
+        ("encoder=alexnt", "use alexnet, resnet18, resnet50, resnet101 or timm/NAME"),
+        ("log_with=printer", "one of none, tensorboard"),
+        ("stack=classifier", "set stack=compressor, or formula=none and discriminative_weight=0"),
+        ("stack=caf", "set stack=compressor"),
+        ("batch_size=1", "set batch_size=2 or more, or norm=none"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(setting, said):
     with pytest.raises(ValueError, match=said) as error:
         with_settings(Config(), [setting])
     assert "\n" not in str(error.value)
+
+
+ALONE = [  # settings under which a batch of one might be trained on
+    [],
+    ["norm=none"],
+    ["formula=none"],
+    ["task=expression", "norm=none"],
+    ["norm=none", "negatives=shuffled"],
+    ["norm=none", "negatives=batch"],
+    ["norm=none", "negatives=batch_all"],
+    ["authors_eval_mode=true"],
+    ["authors_eval_mode=true", "negatives=shuffled"],
+    ["stack=classifier", "encoder=alexnet", "formula=none", "discriminative_weight=0"],
+    ["stack=caf", "method=caf"],
+    ["norm=none", "formula=barlow_twins"],
+    ["norm=none", "formula=barlow_twins", "barlow_width=8"],
+]
+
+
+@pytest.mark.parametrize("settings", ALONE, ids=" ".join)
+def test_a_batch_of_one_is_refused_at_once_where_a_step_would_refuse_it(settings):
+    config = with_settings(
+        Config(), ["encoder=resnet18", "image_size=64", "weights=none", *settings]
+    )
+    method = build_method(config)
+    if config.authors_eval_mode:
+        method.eval()
+    target = torch.zeros(1, dtype=torch.int64) if config.task == "expression" else torch.zeros(1, 2)
+    with nullcontext() if _is_accepted(["batch_size=1"], config) else pytest.raises(ValueError):
+        for phase in method.phases:
+            method(torch.zeros(1, 3, 64, 64), target, phase=phase)
+
+
+def _is_accepted(settings: list[str], config: Config) -> bool:
+    try:
+        with_settings(config, settings)
+    except ValueError as error:
+        assert "batch_size=2 or more" in str(error)
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("size", "ranks", "gather"), [(2, 2, False), (1, 2, True), (3, 4, False)])
+def test_a_rank_with_one_row_is_refused_unless_ranks_share_their_rows(size, ranks, gather):
+    config = Config(batch_size=max(size, 2), gather=gather)
+    share = replace(config, norm="none", batch_size=size)
+    check_rows(share, ranks)
+    if not gather:
+        with pytest.raises(ValueError, match=f"batch_size={2 * ranks} or more"):
+            check_rows(config, ranks)
 
 
 NUMBERS = {

@@ -91,7 +91,7 @@ def test_the_report_is_one_file(place, type_in, monkeypatch):
     assert "http://" not in (place / "page.html").read_text().replace("http://www.w3.org", "")
 
 
-def test_a_model_predicts_shards_and_leaves_the_house(place, type_in, monkeypatch):
+def test_a_model_predicts_shards_and_leaves_the_house(place, type_in, monkeypatch, tmp_path):
     monkeypatch.chdir(place)
     code, _, err = type_in("predict", "data/shards/affectnet", "--out", "said.csv")
     assert code == 0, err
@@ -106,6 +106,24 @@ def test_a_model_predicts_shards_and_leaves_the_house(place, type_in, monkeypatc
     code, _, err = type_in("export", "--which", "last", "--out", "runs/first")
     assert code == 1 and "name another place" in err
     assert not (place / "runs/first/model.safetensors").exists()
+    copy = tmp_path / "copy"
+    shutil.copytree("runs/first", copy)
+    code, _, err = type_in("export", "--out", copy)
+    assert code == 1 and f"{copy} is a run" in " ".join(err.split())
+    shutil.copy("model/model.safetensors", copy)
+    code, _, err = type_in("predict", "data/shards/affectnet", "--run", copy, "--out", "x.csv")
+    assert code == 0 and "weights best of step" in " ".join(err.split()), err
+
+
+def test_a_run_goes_on_without_the_file_it_started_from(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    shutil.copy("runs/first/best.safetensors", "start.safetensors")
+    words = ["--recipe", "demo", "--run", "runs/third", *SMALL, "--weights", "start.safetensors"]
+    code, _, err = type_in("train", *words)
+    assert code == 0, err
+    Path("start.safetensors").unlink()
+    code, _, err = type_in("train", "--resume", "runs/third", "--epochs", "2")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("setting", ["lr=abc", "nonsense", "seed=7"])
@@ -127,6 +145,30 @@ def test_eval_scores_a_selection_and_its_groups(place, type_in, monkeypatch):
     code, out, _ = type_in("eval", "runs/first", *where, "--format", "csv")
     assert code == 0
     assert "expression 0" in out and out.splitlines()[0].startswith("run,n,published")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--by video", "video_id has nulls in"),
+        ("--by zzz", "zzz does not exist"),
+        ("--clusters zzz", "zzz does not exist"),
+        ("--split zzz", "train, val"),
+        ("--fold 3", "there is no fold 3; choose another way: there is none at all"),
+        ("--where nonsense", "nonsense"),
+        ("--where valence>'a'", "valence"),
+    ],
+)
+def test_words_that_a_run_does_not_know_are_wrong_usage(
+    words, sentence, place, type_in, monkeypatch
+):
+    """Said before anything is scored, and of the word that was typed."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(terminal.err, "width", 400, raising=False)
+    code, out, err = type_in("eval", "runs/first", *words.split())
+    assert (code, out) == (2, ""), err
+    assert sentence in err and "{" not in err
+    assert "clusters=" not in err
 
 
 def test_eval_puts_runs_side_by_side_and_saves_what_they_said(place, type_in, monkeypatch):
@@ -323,12 +365,22 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
         (["shard", "raf-db", "--option", "pts_base=1"], 2, "subset"),
         (["cartoon", "imagenet"], 2, "there is no stand-in"),
         (["cartoon", "affectnet", "--level", "mad"], 2, "easy"),
+        (["cartoon", "affectnet", "--odd", "zzz"], 2, "zzz"),
+        (["cartoon", "afew-va", "--odd", "zzz"], 2, "zzz"),
+        (["cartoon", "affectnet", "--n", "3"], 2, "leaves no validation"),
+        (["shard", "affectnet-2021"], 2, "shard affectnet --raw data/raw/affectnet-2021"),
         (["inspect", "nothing"], 1, "labels.arrow"),
         (["train", "--weights", "none"], 1, "python cli.py shard"),
         (["train", "--recipe", "papre"], 2, "paper"),
         (["train", "--set", "lr"], 2, "name=value"),
         (["train", "--set", "learning=1"], 2, "no field"),
         (["train", "--set", "lr=fast"], 2, "a number"),
+        (["train", "--set", "encoder=zzz"], 2, "alexnet"),
+        (["train", "--set", "encoder=timm/zzz"], 2, "timm has no model 'zzz'"),
+        (["train", "--set", "batch_size=1"], 2, "batch_size=2"),
+        (["train", "--batch-size", "1"], 2, "batch_size=2"),
+        (["train", "--set", "log_with=zzz"], 2, "tensorboard"),
+        (["train", "--weights", "zzz"], 2, "give imagenet, none, or the path"),
         (["eval"], 1, "holds no run"),
         (["eval", "--run", "nowhere"], 1, "not a run"),
         (["eval", "--where", "mood > 1"], 1, "holds no run"),
@@ -338,7 +390,9 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
         (["report", "nowhere"], 1, "not a run"),
         (["table", "9"], 2, "less than or equal to 5"),
         (["sweep", "--table", "3"], 1, "starts from the ImageNet weights of alexnet"),
-        (["import", "released", "no.t7", "none.t7"], 1, "no.t7"),
+        (["table", "3", "--root", "nope"], 1, "nope does not exist"),
+        (["import", "released", "no.t7", "none.t7"], 1, "no.t7 does not exist"),
+        (["import", "released", __file__, __file__], 1, "give a file that holds a state_dict"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -402,6 +456,7 @@ def test_a_sweep_fills_its_table_and_then_has_nothing_to_do(expressions):
     small = ("image_size=64", "batch_size=16", "epochs=1", "weights=none", "log_with=none")
     sweep = ["sweep", "--table", "3", "--seeds", "2", *(f"--set={setting}" for setting in small)]
     planned = in_a_process(expressions, *sweep, "--dry-run").stderr
+    assert "accelerate launch cli.py train --shards data/shards/raf-db --recipe" in planned
     assert planned.count("--recipe avce_discrete") == 2 and not (expressions / "runs").exists()
     done = in_a_process(expressions, *sweep)
     assert done.returncode == 0, done.stderr
