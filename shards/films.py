@@ -215,6 +215,35 @@ def frame_count(path: Path) -> tuple[int, float | None, float | None]:
     return frames, float(rate) if rate else None, float(aspect) if aspect else None
 
 
+def frame_times(path: Path) -> list[float | None]:
+    """When each frame is shown, in seconds, as `shots` says: each its own time, not a mean rate's.
+
+    Read from the packets where those are the frames, else decoded up to damage. Raises Unreadable
+    where it is no film.
+    """
+    frames, rate, _ = frame_count(path)
+    with FilmReader(path) as film:
+        if film.container.format.name == "avi" and rate:
+            return [number / rate for number in range(frames)]
+        start, base = film.stream.start_time, film.stream.time_base
+        try:
+            found = (packet.pts for packet in film.container.demux(film.stream) if packet.size)
+            packets = [pts for pts in found if pts is not None]
+        except FFmpegError:
+            packets = []
+    if packets and len(packets) == frames:
+        first = min(packets) if start is None else start
+        return [float((pts - first) * base) for pts in sorted(packets)]
+    times: list[float | None] = []
+    with FilmReader(path) as film:
+        try:
+            for shot in film.shots(strict=True):
+                times.append(shot.time)  # what came before damage is kept
+        except Unreadable:
+            pass
+    return times
+
+
 def _packet_count(packets: Iterable[Any], promised: int) -> int | None:
     """Packets of a stream, or None where packets and frames may not be one to one."""
     count = 0

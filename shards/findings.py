@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,11 +23,20 @@ class Findings:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def check(
-        self, name: str, passed: bool, detail: str, *, level: Literal["fail", "warn"] = "fail"
+        self,
+        name: str,
+        passed: bool,
+        detail: str,
+        *,
+        level: Literal["fail", "warn"] = "fail",
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record a check; `detail` is a sentence with the value, the rule and the next step."""
-        outcome = "ok" if passed else level
-        self.checks.append({"check": name, "outcome": outcome, "detail": detail})
+        """Record a check; `detail` is a sentence with the value, the rule and the next step.
+
+        `facts` are plain values of what was understood, which people are shown in any case.
+        """
+        made: dict[str, Any] = {"check": name, "outcome": "ok" if passed else level}
+        self.checks.append(made | {"detail": detail} | ({} if facts is None else {"facts": facts}))
 
     def skip(self, reason: str, name: str) -> None:
         """Record that the sample or file `name` is left out."""

@@ -293,10 +293,14 @@ def numbers(text: str, separator: str | None = None) -> tuple[float, ...]:
 
 def number(text: str) -> float:
     """One plain decimal number."""
-    (found,) = numbers(text, ",") if text.strip() else (math.nan,)
-    if math.isnan(found):
-        raise ValueError("a number is missing")
-    return found
+    found = numbers(text, ",") if text.strip() else ()
+    if len(found) != 1:
+        raise ValueError(
+            "more than one number stands there; decimals have a point and no comma"
+            if found
+            else "a number is missing"
+        )
+    return found[0]
 
 
 def plain(value: Any, what: str = "value") -> float:

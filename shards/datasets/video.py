@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +46,29 @@ def video_facts(path: Path) -> VideoFacts:
     """
     from shards.films import frame_count  # here, so that only those who have videos wait for it
 
-    try:
+    with _named(path):
         return VideoFacts(*frame_count(path))
+
+
+def frame_times(path: Path) -> list[float]:
+    """When each of those frames is shown, in seconds.
+
+    Raises ValueError naming the file when it cannot be opened or does not say.
+    """
+    from shards import films
+
+    with _named(path):
+        found = films.frame_times(path)
+    times = [time for time in found if time is not None]
+    if len(times) < len(found):
+        raise ValueError(f"{path} does not say when its frames are shown; label them by number")
+    return times
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
     except Unreadable as error:
         raise ValueError(
             f"{path} cannot be read as a video ({error}); copy it again from the release"

@@ -9,8 +9,15 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from shards.datasets import foreign
-from shards.sample import EXPRESSIONS, SPLITS
+from shards.sample import SPLITS
 
+_CORNERS, _SIZE = ("left", "top", "right", "bottom"), ("x", "y", "w", "h")
+_SIDES = {
+    "left": ("x1", "xmin"), "top": ("y1", "ymin"),
+    "right": ("x2", "xmax"), "bottom": ("y2", "ymax"),
+    "x": ("face_x",), "y": ("face_y",), "w": ("face_width",), "h": ("face_height",),
+}  # fmt: skip
+_TOGETHER = (_CORNERS, _SIZE, ("start", "end"))  # roles that say nothing one by one
 ROLES: dict[str, tuple[str, ...]] = {  # what a column may hold -> names it goes by
     "path": ("path", "file_name", "filename", "file", "image", "image_path", "img"),
     "valence": ("valence", "v"),
@@ -24,7 +31,7 @@ ROLES: dict[str, tuple[str, ...]] = {  # what a column may hold -> names it goes
     "time": ("time", "timestamp", "timestamp_s"),
     "start": ("start",),
     "end": ("end",),
-    **{side: (side,) for side in ("left", "top", "right", "bottom", "x", "y", "w", "h")},
+    **{side: (side, *others) for side, others in _SIDES.items()},
     "landmarks": ("landmarks", "facial_landmarks"),
 }
 SPLIT_NAMES = {
@@ -36,21 +43,8 @@ SPLIT_NAMES = {
     "testing": "test",
     "unlabeled": "unlabelled",
 }
-CANONICAL = {
-    **{name: code for code, name in enumerate(EXPRESSIONS)},
-    "happiness": 1,
-    "joy": 1,
-    "sadness": 2,
-    "surprised": 3,
-    "fearful": 4,
-    "disgusted": 5,
-    "angry": 6,
-    "contemptuous": 7,
-    "neutrality": 0,
-    "afraid": 4,
-    "suprise": 3,
-}
-_NULLS = ("", "na", "n/a", "nan", "null", "none")
+NULLS = ("", "na", "n/a", "nan", "null", "none")  # in any column
+_FOLDS, _FRAMES = 2**7, 2**31  # what an index can count
 _PATH = re.compile(r"(?!\.)[^/\\\0]+(/(?!\.)[^/\\\0]+)*")
 _RANGE = re.compile(r"([+-]?[0-9.]+)\.\.([+-]?[0-9.]+)")
 
@@ -59,7 +53,7 @@ class Row(NamedTuple):
     """One row, checked; what no column holds is None."""
 
     path: str
-    valence: float | None  # as in the table
+    valence: float | None  # as in the table, sentinels null
     arousal: float | None
     expression: str | None
     split: str | None
@@ -99,12 +93,34 @@ def assign(names: Sequence[str], given: str, where: str) -> dict[str, str]:
         if role not in wanted and found:
             wanted[role] = found[0]
     wanted = {role: name for role, name in wanted.items() if name}
+    _complete(wanted, given, where)
     if "path" not in wanted:
         raise ValueError(
             f"{where} has the columns {', '.join(names)} and none of them is called path, "
             "file_name or image; name it with --option columns=path:COLUMN"
         )
     return wanted
+
+
+def _complete(wanted: dict[str, str], given: str, where: str) -> None:
+    """Give up roles that lack their others, as "x" without "w": their columns are then kept."""
+    labels = [axis for axis in ("valence", "arousal") if axis in wanted]
+    if len(labels) == 1:
+        (found,) = labels
+        lacking = "arousal" if found == "valence" else "valence"
+        raise ValueError(
+            f"{where}: column {wanted[found]!r} holds {found} and none holds {lacking}; name it "
+            f"with --option columns={lacking}:COLUMN, or keep {wanted[found]!r} as a column of "
+            f"your own with columns={found}:"
+        )
+    asked = {part.strip().partition(":")[0] for part in given.split(",")}
+    for roles in _TOGETHER:
+        lacking = [role for role in roles if role not in wanted]
+        if lacking and asked & {role for role in roles if role in wanted}:
+            raise ValueError(f"columns={given}: name the columns of {', '.join(lacking)} too")
+        if lacking or (roles == _SIZE and "left" in wanted):
+            for role in roles:
+                wanted.pop(role, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +158,7 @@ class Scale:
     def is_null(self, text: str) -> bool:
         """Whether the text means that there is no label: -2 does where -2.0 is named."""
         word = text.strip().casefold()
-        if word in _NULLS or word in self.nulls:
-            return True
-        return _number_or_none(word) in self.numbers
+        return word in (*NULLS, *self.nulls) or _number_or_none(word) in self.numbers
 
     def unit(self, value: float | None) -> float | None:
         """The label in [-1, 1]."""
@@ -169,17 +183,17 @@ def parse(
     with column and value where one is wrong."""
 
     def text(role: str) -> str | None:
-        found = row.get(roles.get(role, ""), "")
-        return None if scale.is_null(found) else found
+        found = row.get(roles.get(role, ""), "").strip()
+        return None if found.casefold() in NULLS else found
 
     def number(role: str) -> float | None:
         found = text(role)
         return None if found is None else foreign.number(found)
 
-    def whole(role: str) -> int | None:
+    def whole(role: str, limit: int) -> int | None:
         found = number(role)
-        if found is not None and (found < 0 or not found.is_integer()):
-            raise ValueError(f"{found:g} is no whole number from 0")
+        if found is not None and not (0 <= found < limit and found.is_integer()):
+            raise ValueError(f"{found:g} is no whole number from 0 to {limit - 1:,}")
         return None if found is None else int(found)
 
     role = "path"
@@ -190,50 +204,75 @@ def parse(
         values = []
         for role in ("valence", "arousal"):
             values.append(scale.value(row.get(roles.get(role, ""), "")))
+        role = "expression"
+        word = text("expression")
+        expression = None if word is None or scale.is_null(word) else word
         role = "split"
         split = text("split")
         if split is not None and split.casefold() not in SPLIT_NAMES:
             raise ValueError(f"a split is one of {', '.join(SPLIT_NAMES)}")
         role = "box"
-        box = _box([number(side) for side in ("left", "top", "right", "bottom")], corners=True)
-        box = box or _box([number(side) for side in ("x", "y", "w", "h")], corners=False)
+        box = _box([number(side) for side in _CORNERS], corners=True)
+        box = box or _box([number(side) for side in _SIZE], corners=False)
         role = "landmarks"
         landmarks = _landmarks(text("landmarks"))
-        role = "time"
-        moment, start, end = number("time"), number("start"), number("end")
+        role = "time" if "start" not in roles else "start"
+        seconds = _seconds(number("time"), number("start"), number("end"))
         role = "fold"
-        fold = whole("fold")
+        fold = whole("fold", _FOLDS)
         role = "frame"
-        frame = whole("frame")
+        frame = whole("frame", _FRAMES)
     except ValueError as error:
         shown = row.get(roles.get(role, ""), "")
         raise ValueError(f"{role} {shown[:60]!r}: {error}") from None
-    valence, arousal = (None, None) if None in values else values  # one sentinel is both
-    interval = (moment, moment) if start is None or end is None else (start, end)
     return Row(
         path=path,
-        valence=valence,
-        arousal=arousal,
-        expression=text("expression"),
+        valence=values[0],
+        arousal=values[1],
+        expression=expression,
         split=SPLIT_NAMES[split.casefold()] if split else None,
         fold=fold,
         subject=text("subject"),
         video=text("video"),
         frame=frame,
-        seconds=None if interval[0] is None or interval[1] is None else (interval[0], interval[1]),
+        seconds=seconds,
         box=box,
         landmarks=landmarks,
         others={name: row.get(column, "") for column, name in others.items()},
     )
 
 
-def _box(sides: list[float | None], *, corners: bool) -> tuple[float, float, float, float] | None:
-    if None in sides:
+def _seconds(
+    time: float | None, start: float | None, end: float | None
+) -> tuple[float, float] | None:
+    if (start is None) != (end is None):
+        raise ValueError("it is an interval with one end; write start and end, or neither")
+    if start is None or end is None:
+        start = end = time
+    elif not start < end:
+        raise ValueError(f"an interval ends after its start, and {start:g} to {end:g} does not")
+    if start is None or end is None:
         return None
-    left, top, right, bottom = (side or 0.0 for side in sides)
+    if start < 0:
+        raise ValueError(f"{start:g} s lies before the film begins")
+    return start, end
+
+
+def _box(sides: list[float | None], *, corners: bool) -> tuple[float, float, float, float] | None:
+    known = [side for side in sides if side is not None]
+    if not known:
+        return None
+    if len(known) < len(sides):
+        raise ValueError("a side of the box is missing; write all four, or none")
+    left, top, right, bottom = known
     box = (left, top, right, bottom) if corners else (left, top, left + right, top + bottom)
     if not (box[0] < box[2] and box[1] < box[3]):
         raise ValueError(f"the box {box} is empty")
+    if max(map(abs, known)) <= 1:
+        raise ValueError(
+            f"the box {box} is smaller than a pixel; boxes are in pixels, so multiply shares by "
+            "the width and the height of the picture"
+        )
     return box
 
 
@@ -243,24 +282,6 @@ def _landmarks(text: str | None) -> tuple[float, ...] | None:
     found = foreign.numbers(re.sub(r"[,;\s]+", ";", text.strip("[]() \t")), ";")
     if len(found) != 136:
         raise ValueError(f"it has {len(found)} numbers, not 136 (68 points x, y)")
+    if max(map(abs, found)) <= 1:
+        raise ValueError("they lie within one pixel; landmarks are in pixels, so multiply shares")
     return found
-
-
-class Vocabulary:
-    """Codes of the classes: as numbered, in the order of `names`, or by the alphabet."""
-
-    def __init__(self, words: Sequence[str], names: str) -> None:
-        self.names = [name.strip() for name in names.split(",") if name.strip()]
-        self.numbered = all(re.fullmatch("[0-9]{1,4}", word) for word in words)
-        order = self.names or ([] if self.numbered else sorted(words))
-        self.codes = {name.casefold(): code for code, name in enumerate(order)}
-        known = {str(code) for code in range(len(order))} if self.numbered else set(self.codes)
-        unknown = [word for word in words if self.names and word.casefold() not in known]
-        if unknown:
-            raise ValueError(f"classes={names} does not name {', '.join(sorted(unknown)[:5])}")
-
-    def of(self, word: str) -> tuple[int, int | None]:
-        """The table's own code, and AffectNet's where the name is one of its expressions."""
-        code = int(word) if self.numbered else self.codes[word.casefold()]
-        name = self.names[code] if self.numbered and self.names else word
-        return code, CANONICAL.get(name.casefold())

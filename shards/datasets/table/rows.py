@@ -25,8 +25,11 @@ def rows_of(root: Path, path: Path) -> Rows:
 
 
 def columns_of(root: Path, path: Path) -> list[str]:
-    """The names of the columns, from the first row."""
-    _, first = next(rows_of(root, path), (0, {}))
+    """The names of the columns: of the first row, or of all where each row names its own."""
+    rows = rows_of(root, path)
+    first = dict(next(rows, (0, {}))[1])
+    for _, row in rows if path.suffix.lower() in _OWN_NAMES else ():
+        first |= dict.fromkeys(row, "")
     if not first:
         raise ValueError(f"{path} has no rows; name the table of labels with --option labels=FILE")
     return list(first)
@@ -116,6 +119,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+_OWN_NAMES = (".jsonl", ".ndjson")
 FORMATS: dict[str, Callable[[Path, Path], Rows]] = {
     ".csv": _separated,
     ".tsv": _separated,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from shards.datasets import foreign
 from shards.datasets.table.columns import SPLIT_NAMES
+from shards.datasets.table.frames import WHOLE
 from shards.datasets.table.rows import FORMATS, Rows, columns_of, rows_of
+from shards.datasets.table.splits import is_film
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _TABLES = ("metadata", "labels", "annotations")  # a table that need not be named
@@ -59,19 +61,37 @@ def _table_source(root: Path, path: Path, split: str | None) -> Source:
 
 def _class_folders(folder: Path) -> list[Path]:
     inner = (path for path in foreign.folders(folder) if path.name.casefold() not in SPLIT_NAMES)
-    return [path for path in inner if any(map(_is_picture, foreign.names(path)))]
+    return [path for path in inner if any(_seen(path))]
 
 
 def _class_source(root: Path, folder: Path, split: str | None) -> Source:
     def rows() -> Rows:
         number = 0
         for path in _class_folders(folder):
-            for name in filter(_is_picture, foreign.names(path)):
+            for found in _seen(path):
                 number += 1
-                yield number, {"path": f"{path.name}/{name}", "expression": path.name}
+                yield number, _class_row(path, found)
 
-    return Source(folder, ["path", "expression"], rows, split)
+    columns = dict.fromkeys(name for _, row in rows() for name in row)
+    return Source(folder, list(columns), rows, split)
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURES)
+def _class_row(folder: Path, found: Path) -> dict[str, str]:
+    """A picture, of a folder below the class one of its clip; or a whole film."""
+    inside = found.relative_to(folder)
+    row = {"path": f"{folder.name}/{inside.as_posix()}", "expression": folder.name}
+    if is_film(found.name):
+        return row | {"start": "0", "end": str(WHOLE)}
+    if inside.parent == Path():
+        return row
+    return row | {"video": f"{folder.name}/{inside.parent.as_posix()}"}
+
+
+def _seen(folder: Path) -> Iterator[Path]:
+    """The pictures and films in a folder and in those below it."""
+    for name in foreign.names(folder):
+        path = folder / name
+        if path.is_dir():
+            yield from _seen(path)
+        elif name.lower().endswith(PICTURES) or is_film(name):
+            yield path

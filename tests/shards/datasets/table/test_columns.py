@@ -1,10 +1,10 @@
-"""Columns by name or by wish, published scales, sentinels, boxes and vocabularies."""
+"""Columns by name or by wish, published scales, sentinels, boxes."""
 
 from __future__ import annotations
 
 import pytest
 
-from shards.datasets.table.columns import Scale, Vocabulary, assign, parse
+from shards.datasets.table.columns import Scale, assign, parse
 
 UNIT = Scale.of("-1..1", "")
 
@@ -72,10 +72,27 @@ def test_sentinels_are_null_before_the_range_is_looked_at() -> None:
         scale.value("-3")
 
 
-def test_a_null_on_one_axis_is_null_on_both() -> None:
-    roles = {"path": "p", "valence": "v", "arousal": "a"}
-    row = parse({"p": "x.jpg", "v": "", "a": "0.5"}, roles, UNIT)
-    assert (row.valence, row.arousal) == (None, None)
+def test_one_axis_alone_is_asked_about() -> None:
+    with pytest.raises(ValueError, match=r"'v' holds valence and none holds arousal; name it"):
+        assign(["path", "v"], "", "t")
+    assert assign(["path", "v"], "valence:", "t") == {"path": "path"}
+
+
+def test_roles_that_say_nothing_alone_leave_their_columns() -> None:
+    assert assign(["path", "x", "y", "start"], "", "t") == {"path": "path"}
+    both = ["path", "left", "top", "right", "bottom", "x", "y", "w", "h"]
+    assert list(assign(both, "", "t")) == ["path", "left", "top", "right", "bottom"]
+    with pytest.raises(ValueError, match="columns=start:s: name the columns of end too"):
+        assign(["path", "s"], "start:s", "t")
+
+
+def test_sentinels_of_labels_are_no_sentinels_of_boxes() -> None:
+    scale = Scale.of("-1..1", "-2,0,missing")
+    row = {"path": "a.jpg", "valence": "-2", "arousal": "0", "expression": "Missing"}
+    row |= {"left": "0", "top": "0", "right": "9", "bottom": "9", "subject": "0", "frame": "0"}
+    found = parse(row, {name: name for name in row}, scale)
+    assert (found.valence, found.arousal, found.expression) == (None, None, None)
+    assert (found.box, found.subject, found.frame) == ((0, 0, 9, 9), "0", 0)
 
 
 def test_boxes_come_by_corners_or_by_size() -> None:
@@ -100,7 +117,12 @@ def test_boxes_come_by_corners_or_by_size() -> None:
         ("split", "somewhere", "a split is one of train, val"),
         ("frame", "2.7", "frame '2.7': 2.7 is no whole number"),
         ("frame", "-1", "is no whole number from 0"),
+        ("fold", "128", "fold '128': 128 is no whole number from 0 to 127"),
         ("landmarks", "1;2;3", "it has 3 numbers, not 136"),
+        ("landmarks", ";".join(["0.5"] * 136), "landmarks are in pixels"),
+        ("valence", "0,5", "valence '0,5': more than one number .* have a point and no comma"),
+        ("time", "-1", "-1 s lies before the film begins"),
+        ("start", "1", "it is an interval with one end"),
     ],
 )
 def test_a_wrong_value_is_named(column: str, text: str, sentence: str) -> None:
@@ -109,11 +131,17 @@ def test_a_wrong_value_is_named(column: str, text: str, sentence: str) -> None:
         parse(row, {name: name for name in row}, UNIT)
 
 
-def test_names_of_classes_become_ours_or_keep_their_own_code() -> None:
-    words = Vocabulary(["Joy", "angry", "bored"], "")
-    assert [words.of(word) for word in ("Joy", "angry", "bored")] == [(0, 1), (1, 6), (2, None)]
-    numbers = Vocabulary(["0", "2"], "happy, sad, bored")
-    assert [numbers.of(word) for word in ("0", "2")] == [(0, 1), (2, None)]
-    assert Vocabulary(["3"], "").of("3") == (3, None)  # nobody said what 3 is
-    with pytest.raises(ValueError, match="classes=happy does not name 1"):
-        Vocabulary(["0", "1"], "happy")
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"start": "2", "end": "1"}, "an interval ends after its start, and 2 to 1 does not"),
+        ({"start": "2", "end": "2"}, "an interval ends after its start"),
+        ({"x": "0.1", "y": "0.2", "w": "0.5", "h": "0.6"}, "boxes are in pixels, so multiply"),
+        ({"left": "0", "top": "0", "right": "1", "bottom": "1.0"}, "boxes are in pixels"),
+        ({"x": "1", "y": "2", "w": "5", "h": ""}, "a side of the box is missing"),
+    ],
+)
+def test_what_cannot_be_is_named(columns: dict[str, str], sentence: str) -> None:
+    row = {"path": "a.jpg", **columns}
+    with pytest.raises(ValueError, match=sentence):
+        parse(row, {name: name for name in row}, UNIT)

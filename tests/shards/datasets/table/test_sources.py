@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from shards.datasets import table
+from shards.standins.layouts import write_video
 from tests.shards.datasets.table.test_reader import pictures
 from tests.shards.reading import read_tree
+from tests.shards.trees import blob
 
 
 def test_tables_lie_in_the_folders_of_their_splits(tmp_path: Path) -> None:
@@ -40,3 +42,17 @@ def test_an_empty_folder_says_what_is_looked_for(tmp_path: Path) -> None:
         read_tree(table, tmp_path)
     with pytest.raises(ValueError, match=r"labels=no\.csv: there is no"):
         read_tree(table, tmp_path, labels="no.csv")
+
+
+def test_clips_below_a_class_are_read_and_stay_together(tmp_path: Path) -> None:
+    pictures(tmp_path, *(f"happy/clip{c}/{k}.jpg" for c in range(6) for k in range(3)))
+    pictures(tmp_path, "sad/1.jpg", "sad/deep/er/2.png")
+    write_video(tmp_path / "sad" / "b.avi", [blob(k, 64) for k in range(4)], 10)
+    reading = read_tree(table, tmp_path)
+    assert len(reading.samples) == 18 + 2 + 4 and not reading.skipped
+    found = {s.original_path: (s.video_id, s.expression) for s in reading.samples}
+    assert found["happy/clip0/1.jpg"] == ("happy/clip0", 1)
+    assert found["sad/deep/er/2.png"] == ("sad/deep/er", 2) and found["sad/1.jpg"] == (None, 2)
+    assert found["sad/b.avi"] == ("sad/b", 2)
+    sides = {(s.video_id, s.split) for s in reading.samples if s.video_id}
+    assert len(sides) == len({video for video, _ in sides})
