@@ -11,7 +11,7 @@ from typing import Literal
 import av
 from PIL import features
 
-from shards.finder import INSTALL, installed
+from shards.finder import INSTALL, PACKAGES, installed
 from shards.index import LABELS, LabelIndex
 
 Check = tuple[str, str, str, str]  # what, ok|note|fail, what was found, what to do about it
@@ -30,11 +30,12 @@ def checks(folders: Iterable[Path]) -> Iterator[Check]:
         "pip install --force-reinstall pillow" if missing else "",
     )
     yield _video_codecs()
+    there = [name for name in PACKAGES if installed(name)]
     yield (
         "face detector",
-        "ok" if installed() else "note",
-        "MTCNN" if installed() else "not installed; only --faces whole",
-        "" if installed() else INSTALL,
+        "ok" if there else "fail",
+        ", ".join(there) if there else "not installed; only --faces whole",
+        "" if there else INSTALL["retinaface"],
     )
     for folder in folders:
         yield _disk(folder)

@@ -28,6 +28,7 @@ DOORS = {  # library -> the only files that import it
     "jinja2": {"avce/report/page.py"},
     "joblib": {"shards/building/engine.py", "shards/standins/affectnet.py"},
     "matplotlib": {"avce/report/figures.py", "avce/report/curves.py"},
+    "onnxruntime": {"shards/finder.py", "avce/inference/export.py"},
     "nvidia": {"pipelines/decode.py"},
     "PIL": {"shards/", "avce/inference/", "avce/report/samples.py"},
     "pydantic": {"avce/config.py", "avce/training/record.py"},

@@ -85,8 +85,8 @@ ShardsOption = Annotated[
     typer.Option(parser=here, help="Shard folder or s3://...; repeatable. Default: the run's own."),
 ]
 FacesOption = Annotated[
-    Literal["detect", "whole"] | None,
-    typer.Option(help="Find faces, or take each picture as one."),
+    Literal["detect", "mtcnn", "whole"] | None,
+    typer.Option(help="Find faces (by MTCNN, if installed), or take each picture as one."),
 ]
 WhichOption = Annotated[Which, typer.Option(help="The best weights or the last.")]
 MapsOption = Annotated[
@@ -228,7 +228,7 @@ class Cutting:
     ] = None
     size: Annotated[int, typer.Option(help="Side of the stored crop, pixels.")] = 256
     detect: Annotated[
-        bool, typer.Option("--detect", help="Find the face (MTCNN) where no box is published.")
+        bool, typer.Option("--detect", help="Find the face where no box is published.")
     ] = False
 
     def value(self) -> Crop:

@@ -32,7 +32,7 @@ from pipelines import pixels
 from shards.crop import Crop, cut
 
 Box = tuple[float, float, float, float]
-Finder = Callable[[np.ndarray], np.ndarray]  # picture -> (n, 5): box and probability
+Finder = Callable[[np.ndarray], np.ndarray]  # picture -> (n, 5 or 15): box, probability, landmarks
 
 
 class Face(NamedTuple):

@@ -24,7 +24,7 @@ class _Batch(NamedTuple):
     """Frames with their faces, and the faces' pixels in the same order."""
 
     frames: list[Frame]
-    boxes: list[np.ndarray]  # (faces, 5) a frame; a NaN box is the whole picture
+    boxes: list[np.ndarray]  # (faces, 5 or 15) a frame; a NaN box is the whole picture
     tracks: list[list[int | None]]
     pixels: list[np.ndarray]
 
@@ -53,7 +53,7 @@ def predict_stream(
 def _face(box: np.ndarray, track: int | None, preds: np.ndarray) -> Face:
     if np.isnan(box[0]):
         return Face(None, None, track, preds)
-    left, top, right, bottom, confidence = box.tolist()
+    left, top, right, bottom, confidence = box[:5].tolist()
     return Face((left, top, right, bottom), confidence, track, preds)
 
 

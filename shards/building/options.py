@@ -8,6 +8,7 @@ from typing import Any
 
 from shards.building.engine import Engine
 from shards.crop import Crop
+from shards.finder import facts
 from shards.labels.schema import FORMAT
 
 
@@ -40,7 +41,7 @@ class BuildOptions:
             "crop": self.crop.mode or "default",
             "margin": self.crop.margin,
             "size": self.crop.size,
-            **({"detect": True} if self.crop.detect else {}),
+            **({"detect": facts()} if self.crop.detect else {}),
             "with_json": self.with_json,
             "check": self.check,
             "seed": self.seed,

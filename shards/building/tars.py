@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from shards.durable import aside, settle, sync, write_aside
-from shards.finder import SOURCE
+from shards.finder import DEFAULT
 from shards.image import Stored, Unreadable, as_is
 from shards.index import LabelIndex
 from shards.labels.extra import Kinds, aligned, extended, extra_in, note, with_columns
@@ -246,7 +246,7 @@ def _with_found_boxes(rows: pa.RecordBatch, found: list[Any]) -> dict[str, pa.Ar
     """Boxes and their source, the detector's where it found one."""
     boxes = [new or old for new, old in zip(found, rows["bbox_xyxy"].to_pylist(), strict=True)]
     before = rows["bbox_source"].to_pylist()
-    sources = [SOURCE if new else old for new, old in zip(found, before, strict=True)]
+    sources = [DEFAULT if new else old for new, old in zip(found, before, strict=True)]
     return {
         "bbox_xyxy": pa.array(boxes, SCHEMA.field("bbox_xyxy").type),
         "bbox_source": pa.array(sources, SCHEMA.field("bbox_source").type),

