@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ class Findings:
     checks: list[dict[str, Any]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    heard: Callable[[dict[str, Any]], None] | None = None  # is told each check as it is made
 
     def check(
         self,
@@ -36,7 +37,15 @@ class Findings:
         `facts` are plain values of what was understood, which people are shown in any case.
         """
         made: dict[str, Any] = {"check": name, "outcome": "ok" if passed else level}
-        self.checks.append(made | {"detail": detail} | ({} if facts is None else {"facts": facts}))
+        made |= {"detail": detail} | ({} if facts is None else {"facts": dict(facts)})
+        self.checks.append(made)
+        if self.heard:
+            self.heard(made)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What the check of this name understood; nothing where there is none."""
+        found = (check.get("facts") for check in self.checks if check["check"] == name)
+        return next(filter(None, found), {})
 
     def skip(self, reason: str, name: str) -> None:
         """Record that the sample or file `name` is left out."""

@@ -85,6 +85,7 @@ def shard(
     cutting: Cutting,
     reading: Reading,
     working: Working,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn a data set, as its owner ships it, into tar shards and one Arrow label index.
 
@@ -112,9 +113,21 @@ def shard(
         overwrite=working.overwrite,
     )
     folder = storing.to or str(SHARDS / name)
-    with bar(f"sharding {name}") as progress:
-        report = build(name, storing.raw or RAW / name, folder, options, progress)
-    print_report(report)
+    heard: list[dict[str, Any]] = []
+
+    def understood(check: dict[str, Any]) -> None:
+        heard.append(check)
+        if "facts" in check and not as_json:
+            tell(f"{check['check']}: {check['detail']}")
+
+    try:
+        with bar(f"sharding {name}") as progress:
+            report = build(name, storing.raw or RAW / name, folder, options, progress, understood)
+    except ValueError as error:
+        if as_json:
+            print_json({"name": name, "complete": False, "error": str(error), "checks": heard})
+        raise
+    print_json(report.as_dict()) if as_json else print_report(report)
     if report.complete:
         words = [] if folder == str(SHARDS / "affectnet") else ["--shards", folder]
         if name == "raf-db":  # expressions alone

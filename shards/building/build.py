@@ -71,10 +71,12 @@ def build(
     out: str | os.PathLike[str],
     options: BuildOptions | None = None,
     progress: Progress | None = None,
+    heard: Callable[[dict[str, Any]], None] | None = None,
 ) -> Report:
     """Convert the data set `name` (a key of `READERS`) in `raw` to shards in `out`.
 
-    `out` is a folder or an fsspec address. `report.json` is written there in any case.
+    `out` is a folder or an fsspec address. `report.json` is written there in any case. `heard` is
+    told each check as it is made, those of `raw` before anything is written.
 
     Raises ValueError with the sentences of the failed checks, for finished shards of other inputs,
     and where nothing could be stored; FileNotFoundError where `raw` is no folder; OSError where
@@ -84,7 +86,7 @@ def build(
         raise ValueError(f"there is no data set {name!r}; choose one of {', '.join(READERS)}")
     require_folder(Path(raw), name)  # before anything is made in `out`
     store, options = Store.at(out), options or BuildOptions()
-    report = Report(name, str(store), Findings())
+    report = Report(name, str(store), Findings(heard=heard))
     started = time.monotonic()
     with _disk_errors_in_words(store), store.locked(options.part):
         before = read_report(store)

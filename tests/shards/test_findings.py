@@ -35,3 +35,13 @@ def test_what_was_found_is_plain_and_sorted_for_the_report():
     assert list(said["skipped"]) == ["a", "b"]
     assert said["checks"] == [{"check": "rows", "outcome": "ok", "detail": "fine"}]
     assert said["examples"] == {"a": ["1"], "b": ["2"]}
+
+
+def test_checks_are_heard_as_they_are_made_with_what_was_understood():
+    heard = []
+    findings = Findings(heard=heard.append)
+    findings.check("splits", True, "4 rows", facts={"rows": {"train": 4}})
+    assert heard == findings.checks
+    findings.check("splits", True, "again")
+    assert findings.facts("splits") == {"rows": {"train": 4}} and findings.facts("range") == {}
+    assert "heard" not in findings.as_dict()

@@ -1,16 +1,19 @@
-"""`inspect`: what it finds wrong, and what it mends."""
+"""`shard` says what it understood; `inspect` what it finds wrong, and what it mends."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from avce.commands.data import app
 from shards import LabelIndex, write_shards
 from tests.shards.building.test_tars import items
 from tests.shards.labels.test_opening import put, rewritten
+from tests.shards.trees import blob
 
 
 @pytest.fixture
@@ -44,3 +47,53 @@ def test_verify_finds_the_sign_of_one_label(folder: Path):
     assert "are not those that were written" in str(found.exception)
     refused = inspect(str(folder), "--repair")
     assert "stand nowhere else" in str(refused.exception)
+
+
+def of_a_table(root: Path, labels: str, *words: str):
+    raw, out = root / "raw", root / "out"
+    raw.mkdir()
+    for number, name in enumerate("abcdef"):
+        Image.fromarray(blob(number)).save(raw / f"{name}.png")
+    (raw / "labels.csv").write_text(labels)
+    where = ["--raw", str(raw), "--out", str(out), "--jobs", "1"]
+    return CliRunner().invoke(app, ["shard", "table", *where, *words])
+
+
+TABLE = "path,valence,arousal,emotion,split,age\n" + "".join(
+    f"{name}.png,{k + 1},{9 - k},{'joy' if k % 2 else 'bored'},{'val' if k > 3 else 'train'},{k}\n"
+    for k, name in enumerate("abcdef")
+)
+
+
+def test_a_table_is_explained_before_it_is_sharded(tmp_path: Path):
+    shown = of_a_table(tmp_path, TABLE, "--option", "range=1..9")
+    assert shown.exit_code == 0, shown.output
+    said = " ".join(shown.stderr.split())
+    assert "columns: " in said and "valence from 'valence'" in said
+    assert "kept columns: kept for --where and --by: 'age' (int)" in said
+    assert "range: valence 1..6 and arousal 4..9 of 1..9 become [-1, 1]" in said
+    assert "classes: 2 classes: bored (0, no expression of ours), joy (1 -> 1)" in said
+    assert "splits: the split is given: 4 train, 2 val rows" in said
+    assert said.count("example: {'path': ") == 5
+
+
+def test_for_machines_it_is_one_object(tmp_path: Path):
+    shown = of_a_table(tmp_path, TABLE, "--option", "range=1..9", "--json")
+    report = json.loads(shown.stdout)
+    assert report["complete"] and report["splits"] == {"train": 4, "val": 2}
+    facts = {check["check"]: check["facts"] for check in report["checks"] if "facts" in check}
+    assert facts["splits"] == {"by": "given", "rows": {"train": 4, "val": 2}}
+    assert facts["range"]["valence"] == {"found": [1, 6], "becomes": [-1, 0.25]}
+    assert facts["classes"]["names"] == ["bored", "joy"]
+    assert "example" not in shown.stderr
+
+
+def test_what_was_understood_is_said_though_the_run_stops(tmp_path: Path):
+    shown = of_a_table(
+        tmp_path, TABLE + "gone.png,1,1,joy,val,3\n", "--option", "range=1..9", "--json"
+    )
+    assert isinstance(shown.exception, ValueError)
+    report = json.loads(shown.stdout)
+    assert not report["complete"] and "1 images of 7 rows are missing" in report["error"]
+    assert {"columns", "range", "classes", "splits"} <= {c["check"] for c in report["checks"]}
+    assert not list((tmp_path / "out").glob("*.tar"))

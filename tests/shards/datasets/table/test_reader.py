@@ -177,7 +177,14 @@ def test_nothing_negative_is_wondered_at(tmp_path: Path) -> None:
 
 
 def test_a_table_becomes_shards(clean: Path, tmp_path: Path) -> None:
-    report = build("table", clean, tmp_path / "out", BuildOptions(engine=Engine("joblib", jobs=1)))
+    tars = []
+
+    def heard(check: dict) -> None:
+        tars.extend((tmp_path / "out").rglob("*.tar") if "facts" in check else [])
+
+    options = BuildOptions(engine=Engine("joblib", jobs=1))
+    report = build("table", clean, tmp_path / "out", options, heard=heard)
+    assert not tars  # all is said before anything is written
     assert report.complete and report.rows == N
     index = LabelIndex.open(tmp_path / "out")
     assert not index.verify()
