@@ -32,6 +32,7 @@ from shards.building.markers import (
     prove_tar,
     read_marker,
     write_marker,
+    written_at,
 )
 from shards.building.options import BuildOptions
 from shards.building.plan import Plan
@@ -222,15 +223,19 @@ class _Build:
         return False
 
     def _finished_shards(self) -> set[int]:
-        """Shards that an earlier run finished; whatever is not of this plan is removed."""
+        """Shards that an earlier run finished; whatever is not of this plan is removed.
+
+        A tar that was written to since its marker is hashed: a copy is as good, a change is not.
+        """
         sizes = self.store.sizes()
         found = {n: self._marker_if_done(n, sizes) for n in range(len(self.plan.names))}
         done = {number: marker for number, marker in found.items() if marker}
         if self.store.url is None and self.options.engine.kind == "joblib":
+            tars = [(self.store.local / self.plan.names[number], number) for number in done]
             proofs = [
-                Proof(self.store.local / self.plan.names[number], number, marker.tar.sha256)
-                for number, marker in done.items()
-                if marker.tar.samples
+                Proof(tar, number, done[number].tar.sha256)
+                for tar, number in tars
+                if done[number].tar.samples and written_at(tar) != done[number].written
             ]
             for number, whole in self.options.engine.run(prove_tar, proofs):
                 if not whole:
@@ -321,8 +326,9 @@ class _Build:
     def _renumber(self, name: str, marker: Marker, row: int) -> None:
         path = self.store.fetch(name)
         facts = renumber(path, marker.rows, row)
+        changed = {"first_row": row, "tar": facts, "written": written_at(path)}
         self.store.publish(name)
-        write_marker(self.store, name, marker._replace(first_row=row, tar=facts))
+        write_marker(self.store, name, marker._replace(**changed))
 
     def _fragments(self) -> Iterator[Fragment]:
         for name in self.plan.names:
@@ -373,11 +379,18 @@ def write_shard(job: _Job) -> int:
         )
         for reason, path in shard.skipped:
             left_out.skip(reason, path)
+        written = written_at(store.local / job.name)
         if shard.tar.samples:
             store.publish(job.name, index_name(job.name))
-        sources, counts = planning.sources_of(job.rows), dict(left_out.skipped)
         marker = Marker(
-            shard.rows, job.first_row, shard.tar, job.plan, counts, left_out.examples, sources
+            shard.rows,
+            job.first_row,
+            shard.tar,
+            job.plan,
+            dict(left_out.skipped),
+            left_out.examples,
+            planning.sources_of(job.rows),
+            written,
         )
         write_marker(store, job.name, marker)
     return job.rows.num_rows

@@ -26,6 +26,7 @@ class Marker(NamedTuple):
     skipped: dict[str, int]
     examples: dict[str, list[str]]
     sources: str = ""  # hash of the time stamps of its images
+    written: int = 0  # when its tar was, in ns; 0 where it does not lie here
 
 
 def write_marker(store: Store, name: str, marker: Marker) -> None:
@@ -70,6 +71,11 @@ def marker_name(tar: str) -> str:
 def index_name(tar: str) -> str:
     """The `.idx` beside a tar."""
     return f"{tar.removesuffix('.tar')}.idx"
+
+
+def written_at(tar: Path) -> int:
+    """When a tar was last written to, in ns; 0 where there is none."""
+    return tar.stat().st_mtime_ns if tar.exists() else 0
 
 
 class Proof(NamedTuple):

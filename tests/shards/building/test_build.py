@@ -442,6 +442,20 @@ def test_a_corrupt_part_is_written_again_at_the_merge(own_raw: Path, tmp_path: P
     assert report.reused == report.shards - 1 and LabelIndex.open(out).verify() == []
 
 
+def test_a_resume_reads_no_tar_that_nobody_wrote_to(own_raw: Path, tmp_path: Path):
+    """Of 40 GB that were once hashed at every resume; `verify` still finds what disks lose."""
+    out = tmp_path / "out"
+    killed_after_writing(own_raw, out)
+    rotten, copied = out / "00001.tar", out / "00002.tar"
+    time = rotten.stat().st_mtime_ns
+    rotten.write_bytes(rotten.read_bytes().replace(b"JFIF", b"JFIX", 1))
+    os.utime(rotten, ns=(time, time))
+    os.utime(copied)
+    report = build("affectnet", own_raw, out, SMALL)
+    assert report.reused == report.shards
+    assert any("00001.tar" in problem for problem in LabelIndex.open(out).verify())
+
+
 def test_a_cut_index_is_mended_by_the_command_its_sentence_names(own_raw: Path, tmp_path: Path):
     out = tmp_path / "out"
     build("affectnet", own_raw, out, SMALL)
