@@ -50,7 +50,8 @@ class Checkpoint(NamedTuple):
 
 
 _BLANK = b"0" * 64
-_SEAL = re.compile(rb'"sha256".{2}(.{64})', re.DOTALL)
+# by its name or by its looks: a damaged name makes no file one that was never sealed
+_SEAL = re.compile(rb'(?:"sha256".{2}|".{6}":"(?=[0-9a-f]{64}"))(.{64})', re.DOTALL)
 
 
 def as_safetensors(tensors: Mapping[str, Tensor], **metadata: object) -> bytes:
