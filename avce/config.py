@@ -76,6 +76,9 @@ class Config:
     method: Literal["avce", "caf"] = _is("avce", "what is trained")
     task: Literal["va", "expression"] = _is("va", "valence and arousal, or classes")
     classes: Annotated[int, Ge(2), Le(1000)] = _is(7, "of task expression")
+    class_column: Literal["expression", "expression_raw", "expression_compound"] = _is(
+        "expression", "of the index: AffectNet's codes, the data set's own, or RAF-DB's compounds"
+    )
     formula: Formula = _is("avce", "the contrastive term; none drops the projection head too")
     phases: Literal["two_phase", "joint"] = _is("two_phase", "row 13: steps of an iteration")
 

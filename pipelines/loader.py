@@ -27,7 +27,7 @@ from pipelines.tars import Tars
 from shards import Selection
 from shards.image import Unreadable, prove, sniff
 
-CLASSES = ("expression", "expression_compound")  # columns that hold codes and not numbers
+CLASSES = ("expression", "expression_raw", "expression_compound")  # codes, not numbers
 
 
 class Batch(NamedTuple):

@@ -107,6 +107,13 @@ class LabelIndex:
         return [field.name for field in extra_in(self.table.schema)]
 
     @property
+    def classes(self) -> list[str]:
+        """Names of the codes of `expression_raw` from 0, where all folders have the same
+        vocabulary of their own."""
+        first, *others = (m.get("classes", []) for m in self._metadata)
+        return [str(name) for name in first] if all(other == first for other in others) else []
+
+    @property
     def splits(self) -> dict[str, int]:
         """Rows per split, without the empty ones."""
         return self.counts("split")

@@ -27,12 +27,20 @@ def facts_of(index: LabelIndex) -> dict[str, Any]:
         "splits": index.counts("split"),
         "datasets": index.counts("dataset"),
         "expressions": {EXPRESSIONS[code]: n for code, n in index.counts("expression").items()},
+        "classes": _own_classes(index),
         "extra": {name: str(index.table.schema.field(name).type) for name in index.extra},
         "labelled": len(labelled),
         "valence": _range(targets[:, 0]),
         "arousal": _range(targets[:, 1]),
         "plane": _plane(targets).tolist(),
     }
+
+
+def _own_classes(index: LabelIndex) -> dict[str, int]:
+    """Rows of each class of a vocabulary of one's own."""
+    names = index.classes
+    rows = index.counts("expression_raw") if names else {}
+    return {f"{code} {name}": rows.get(code, 0) for code, name in enumerate(names)}
 
 
 def _plane(targets: np.ndarray) -> np.ndarray:

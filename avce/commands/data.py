@@ -130,7 +130,8 @@ def shard(
     print_json(report.as_dict()) if as_json else print_report(report)
     if report.complete:
         words = [] if folder == str(SHARDS / "affectnet") else ["--shards", folder]
-        if name == "raf-db":  # expressions alone
+        facts = report.findings.facts
+        if name == "raf-db" or (facts("classes") and not facts("range")):  # expressions alone
             words += ["--recipe", "avce_discrete"]
         then("train", *words, by=("accelerate", "launch"))
 

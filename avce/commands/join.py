@@ -79,6 +79,14 @@ class Evaluated:
         return TrainedRun(self.run.name, self.method, self.table, images, self.log)
 
     @property
+    def classes(self) -> Sequence[str]:
+        """Names of the codes that the run tells apart."""
+        from shards import EXPRESSIONS
+
+        named = {"expression": EXPRESSIONS, "expression_raw": self.index.classes}
+        return named.get(self.config.class_column, ())
+
+    @property
     def log(self) -> list[dict[str, Any]]:
         """Of its training; none of an imported run."""
         from avce.training.journal import read_log
@@ -132,6 +140,13 @@ def predict_split(run: Path, choice: Choice, scoring: Scoring | None = None) -> 
 
     scoring, record = scoring or Scoring(), read_record(run)
     index = LabelIndex.open(choice.shards or record.shards.places(run))
+    own = record.config.class_column == "expression_raw"
+    if own and index.classes != record.shards.classes:
+        raise ValueError(
+            f"{run} tells {', '.join(record.shards.classes)[:200]} apart, and these shards hold "
+            f"{', '.join(index.classes)[:200] or 'no classes of their own'}; name shards of the "
+            "same classes with --shards"
+        )
     own = None if choice.shards else record.shards.fold
     fold = own if choice.fold is None else choice.fold
     split = choice.split or index.held_out
@@ -215,6 +230,17 @@ def first_weights(config: Config, settings: Sequence[str]) -> Config:
     return with_settings(config, ["weights=none"])
 
 
+def with_classes(config: Config, index: LabelIndex, changes: Sequence[str]) -> Config:
+    """The classes of the shards' own vocabulary, where they have one and none were asked for."""
+    asked = {change.partition("=")[0] for change in changes} & {"classes", "class_column"}
+    if config.task != "expression" or asked or not index.classes:
+        return config
+    from avce.config import with_settings
+
+    tell(f"{len(index.classes)} classes, as the shards have them: {', '.join(index.classes)[:200]}")
+    return with_settings(config, [f"classes={len(index.classes)}", "class_column=expression_raw"])
+
+
 def lacks_weights(config: Config, settings: Sequence[str]) -> bool:
     """Whether ImageNet's weights are wanted, not on this disk, and nobody asked for a download."""
     if config.weights != "imagenet" or any(s.startswith("weights=") for s in settings):
@@ -236,7 +262,7 @@ def labelled(
 
     on_plane = config.task == "va"
     wanted: dict[str, Any] = (
-        {"va_valid": True} if on_plane else {"expression": range(config.classes)}
+        {"va_valid": True} if on_plane else {config.class_column: range(config.classes)}
     )
     if fold is not None:
         one_of(fold, index.counts("fold"), "fold")
@@ -271,7 +297,7 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
     return batches(
         selection,
         config.batch_size,
-        targets=("valence", "arousal") if config.task == "va" else ("expression",),
+        targets=("valence", "arousal") if config.task == "va" else (config.class_column,),
         augment=augment if training else False,
         image_size=config.image_size,
         seed=config.seed,

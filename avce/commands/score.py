@@ -49,7 +49,6 @@ def evaluate_run(
     from avce.scores import scoreboard
     from avce.scores.intervals import assess
     from avce.scores.predictions import one_table, write_predictions
-    from shards import EXPRESSIONS
 
     seen = [predict_split(one, choice, scoring) for one in folders]
     merge = merged(seen, scoring.merge)
@@ -74,7 +73,7 @@ def evaluate_run(
         write = {"text": scoreboard.as_text, "csv": scoreboard.as_csv, "latex": scoreboard.as_latex}
         say(write[form](scoreboard.with_groups(drawn, groups)))
         if form == "text":
-            say(scoreboard.confusions(scored, EXPRESSIONS))
+            say(scoreboard.confusions(scored, seen[0].classes))
 
 
 def merged(seen: Sequence[Evaluated], wanted: bool | None) -> bool:
@@ -111,7 +110,6 @@ def figures(
     folder = output(to or folders[0] / "figures", folder=True)
     from avce.report.pictures import collection, saved
     from avce.training.journal import flat_numbers
-    from shards import EXPRESSIONS
 
     drawn: list[Any] = []
     film = watching.film
@@ -122,7 +120,7 @@ def figures(
         seen = [predict_split(run, choice) for run in folders]
         about = {} if film else {"video": watching.video, "frames": frames}
         drawn += collection(
-            [s.trained() for s in seen], kinds, seen[0].index.read, EXPRESSIONS, maps, **about
+            [s.trained() for s in seen], kinds, seen[0].index.read, seen[0].classes, maps, **about
         )
     found = {}
     for picture, paths in saved(drawn, folder):
@@ -148,7 +146,6 @@ def report(
     from avce.report.cards import commands_of
     from avce.report.page import Run, Subject, write_report
     from avce.report.pictures import collection
-    from shards import EXPRESSIONS
 
     seen = [predict_split(run, choice) for run in folders]
     first = seen[0]
@@ -165,9 +162,9 @@ def report(
         },
         commands=[line for s in seen for line in commands_of(str(s.run), s.record, s.split)],
         pictures=collection(
-            [s.trained() for s in seen], kinds, first.index.read, EXPRESSIONS, maps
+            [s.trained() for s in seen], kinds, first.index.read, first.classes, maps
         ),
         thumbnail=first.index.read,
-        classes=EXPRESSIONS,
+        classes=first.classes,
     )
     tell(f"wrote {write_report(to, subject)}")

@@ -166,7 +166,7 @@ def print_report(report: Any) -> None:
 def print_facts(folder: Path, facts: dict[str, Any]) -> None:
     """An index as tables: splits, classes, ranges and the plane of valence and arousal."""
     say(f"{folder}: {facts['rows']:,} rows in {facts['shards']} shards\ndigest {facts['digest']}")
-    for kind in ("splits", "datasets", "expressions"):
+    for kind in ("splits", "datasets", "expressions", "classes"):
         counts = facts[kind]
         if counts:
             rows = [(word, f"{n:,}", f"{n / facts['rows']:.1%}") for word, n in counts.items()]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avce.commands.join import configured, first_weights, labelled, stamp, stream
+from avce.commands.join import configured, first_weights, labelled, stamp, stream, with_classes
 from avce.commands.options import RUNS, SHARDS, Learning, grouped, here
 from avce.commands.terminal import leads, print_scores, tell, then, training_bar
 
@@ -40,6 +40,8 @@ def train(
     if resume and before:
         shards, fold = shards or before.places(resume), before.fold
     index = LabelIndex.open(folders := shards or [SHARDS / "affectnet"])
+    if not resume:
+        config = with_classes(config, index, learning.changes)
     held = index.held_out
     parts = {name: labelled(index, config, name, fold) for name in ("train", held)}
     if held == "test" and fold is None:
@@ -49,6 +51,7 @@ def train(
         "fold": fold,
         "datasets": index.table["dataset"].unique().to_pylist(),
         "digest": index.digest,
+        "classes": index.classes,
         "crop": index.metadata.get("options", {}),
         "parts": {name: {"n": len(part), "digest": part.digest} for name, part in parts.items()},
     }

@@ -56,7 +56,7 @@ def schema_of(config: Config) -> pa.Schema:
     places = [(name, pa.float32()) for name in ("left", "top", "right", "bottom", "confidence")]
     said = [("valence", pa.float32()), ("arousal", pa.float32())]
     if config.task == "expression":
-        said = [("expression", pa.int8()), ("probability", pa.float32())]
+        said = [("expression", pa.int16()), ("probability", pa.float32())]
     where = [("source", pa.string()), ("frame", pa.int64()), ("time_s", pa.float64())]
     return pa.schema([*where, ("face", pa.int16()), ("track", pa.int32()), *places, *said])
 

@@ -74,8 +74,8 @@ def tabled(row: np.ndarray, preds: np.ndarray, target: np.ndarray) -> pa.Table:
     columns: dict[str, Any] = {"row": pa.array(row, pa.int64())}
     if target.ndim == 1:
         flat = pa.array(preds.reshape(-1), pa.float32())
-        columns["expression"] = pa.array(target, pa.int8())
-        columns["expression_pred"] = pa.array(preds.argmax(1), pa.int8())
+        columns["expression"] = pa.array(target, pa.int16())
+        columns["expression_pred"] = pa.array(preds.argmax(1), pa.int16())
         columns["logits"] = pa.FixedSizeListArray.from_arrays(flat, preds.shape[1])
     else:
         for k, axis in enumerate(("valence", "arousal")):

@@ -69,6 +69,7 @@ class Shards(BaseModel):
     datasets: list[str] = []
     digest: str | None = None
     crop: dict[str, Any] = {}
+    classes: list[str] = []  # names of the data sets' own codes
     parts: dict[str, dict[str, int | str]] = {}  # split -> n, digest of its rows
 
     def same(self, other: Shards) -> bool:

@@ -344,6 +344,7 @@ class _Build:
             known += names[: _EXAMPLES - len(known)]
 
     def _metadata(self) -> dict[str, Any]:
+        own = self.report.findings.facts("classes")
         return {
             "name": self.report.name,
             "options": self.options.choices(self.report.name),
@@ -351,6 +352,7 @@ class _Build:
             "plan": self.plan.digest,
             "listing": self.plan.listing,
             "skipped": dict(sorted(self.report.findings.skipped.items())),
+            **({"classes": own["names"]} if own else {}),
             "versions": {
                 package: importlib.metadata.version(package)
                 for package in ("pyarrow", "pillow", "simplejpeg", "numpy")

@@ -39,7 +39,7 @@ def test_what_is_written_is_read(tmp_path):
     found = read_record(tmp_path)
     assert found == folder.record and found.version == VERSION
     assert found.config == RECIPES["demo"] and found.sessions[0].world_size == 2
-    assert found.shards.model_dump() == SHARDS | {"parts": {}}
+    assert found.shards.model_dump() == SHARDS | {"parts": {}, "classes": []}
     assert set(json.loads((tmp_path / "run.json").read_text())) >= (
         set(RunRecord.model_fields) - {"imported", "precision", "audit"}
     )
