@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
@@ -36,6 +37,8 @@ Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 Part = Annotated[float, Gt(0), Le(1)]  # a share of something, never of nothing
 Rate = Annotated[float, Ge(0), Lt(1)]
+
+_BALANCE = re.compile(r"plane:([2-9]|[1-9]\d|100)|(?!plane$)[A-Za-z][A-Za-z0-9_]*")
 
 T = TypeVar("T")
 
@@ -181,6 +184,9 @@ class Config:
     jitter_contrast: Weight = _is(0.0, "row 19, the same")
     jitter_saturation: Weight = _is(0.0, "row 19, the same")
     order: Literal["global", "blocks"] = _is("global", "shuffled over all shards, or in blocks")
+    balance: str = _is(
+        "none", "what is drawn equally often: expression, plane:10 (cells of it), or any column"
+    )
     on_corrupt: Literal["error", "skip"] = _is("error", "what an image that cannot be read does")
     check: Literal["markers", "crc"] = _is("crc", "of each image read: crc holds every byte")
     cache: Literal["none", "memory", "device"] = _is("none", "where decoded pictures are kept")
@@ -377,6 +383,16 @@ def _check_agreement(config: Config) -> None:
         )
     if config.stack == "caf" and config.task != "va":
         raise ValueError("CAF groups by the intensity of valence and arousal; use task=va")
+    if not _BALANCE.fullmatch(config.balance):
+        raise ValueError(
+            f"balance is {config.balance!r}, but the field holds none, expression, plane:N (N x N "
+            "cells, N from 2 to 100), or a column of the index"
+        )
+    if config.balance != "none" and config.order == "blocks":
+        raise ValueError(
+            f"balance={config.balance} draws from all shards, so order=blocks has no meaning; use "
+            "order=global"
+        )
     if config.encoder == "alexnet" and config.image_size < 63:
         raise ValueError(
             f"image_size is {config.image_size}, but alexnet's strides need at least 63 pixels"

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pipelines.augment import Augment as Augment
+from pipelines.balance import grouped as grouped
 from pipelines.fetch import cached as cached
 from pipelines.fetch import fetch as fetch
 from pipelines.order import Order as Order

@@ -21,7 +21,7 @@ from torch import Tensor
 from pipelines.augment import EVALUATION, Augment, Draws, draw
 from pipelines.cache import Pictures, check_place
 from pipelines.decode import Decoder, Graph, Undecodable, add_grey, inputs
-from pipelines.order import Order, Steps
+from pipelines.order import Groups, Order, Steps
 from pipelines.pixels import geometry
 from pipelines.tars import Tars
 from shards import Selection
@@ -51,6 +51,7 @@ def batches(
     world_size: int = 1,
     device: str | torch.device = "cpu",
     order: str = "global",
+    groups: Groups | None = None,
     shuffle: bool | None = None,
     drop_last: bool | None = None,
     threads: int | None = None,
@@ -64,7 +65,8 @@ def batches(
     `batch_size` is the global batch; each rank gets an equal slice of it. With `augment` (True for
     the paper's, or an `Augment`) epochs are shuffled and their incomplete last batch is left out;
     without, rows come in tar order and the last batch is filled up under its mask. `shuffle` and
-    `drop_last` overrule that. `targets` are columns of the index; a class column alone, such as
+    `drop_last` overrule that; `groups` are drawn equally often (`pipelines.grouped` makes
+    them). `targets` are columns of the index; a class column alone, such as
     "expression", gives int64. `threads` decode; by default one more than the cores of this
     process, shared between the ranks of this machine. An image that does not decode raises with
     `on_corrupt="error"`; with "skip" a neighbour's copy takes its place under the mask and
@@ -88,6 +90,7 @@ def batches(
         drop_last=bool(augment) if drop_last is None else drop_last,
         rank=rank,
         world_size=world_size,
+        groups=groups,
     )
     where = _device(device)
     tars = Tars(selection, check)
@@ -214,7 +217,7 @@ class Batches:
             if state.get(name) != value:
                 raise ValueError(
                     f"the saved stream has {name} {state.get(name)!r} and this one {value!r}; "
-                    "resume with the same data, batch size, seed and order, or start a new run"
+                    "resume with the same data, batch size, seed, order and groups, or start anew"
                 )
         self.epoch, self.step = int(state["epoch"]), int(state["step"])
         self._turn()
@@ -235,6 +238,7 @@ class Batches:
             "order": order.kind,
             "shuffle": order.shuffle,
             "drop_last": order.drop_last,
+            "groups": order.groups and order.groups.digest,
         }
 
     def _turn(self) -> None:

@@ -274,6 +274,9 @@ class LabelIndex:
             raise ValueError(f"expression {expression} does not fit the index: {reason}") from None
 
 
+_FEW_VALUED = {pa.string(), pa.bool_(), pa.int8(), pa.int16(), pa.int32(), pa.int64()}
+
+
 class Selection:
     """Some rows of an index: a split, a fold, a filter. A list of positions, never a copy."""
 
@@ -312,6 +315,22 @@ class Selection:
         if name in LENGTHS and not values.null_count:
             return values.flatten().to_numpy(zero_copy_only=False).reshape(-1, LENGTHS[name])
         return values.to_numpy(zero_copy_only=False)
+
+    def coded(self, name: str) -> tuple[list[Any], np.ndarray]:
+        """A column as its different values and each row's place among them, int64, null as -1.
+
+        Raises ValueError for a column of other than words, whole numbers or truth values.
+        """
+        values = self.arrow(name)
+        if not pa.types.is_dictionary(values.type):
+            if values.type not in _FEW_VALUED:
+                raise ValueError(
+                    f"{name} holds {values.type}; name a column of words, whole numbers or truth "
+                    "values, or plane:10 for cells of valence and arousal"
+                )
+            values = values.dictionary_encode()
+        codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return values.dictionary.to_pylist(), codes.astype(np.int64)
 
     def targets(self, names: Sequence[str] = ("valence", "arousal")) -> np.ndarray:
         """The wanted labels as float32 (n, len(names)).

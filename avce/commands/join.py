@@ -286,7 +286,7 @@ def labelled(
 
 def stream(selection: Selection, config: Config, *, training: bool = False) -> Batches:
     """This rank's batches of a selection."""
-    from pipelines import Augment, batches
+    from pipelines import Augment, batches, grouped
 
     ranks = int(os.environ.get("WORLD_SIZE") or 1)
     augment = Augment(
@@ -294,6 +294,10 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
         contrast=config.jitter_contrast,
         saturation=config.jitter_saturation,
     )
+    try:
+        groups = grouped(selection, config.balance) if training else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     return batches(
         selection,
         config.batch_size,
@@ -305,6 +309,7 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
         world_size=ranks,
         device=device(),
         order=config.order,
+        groups=groups,
         on_corrupt=config.on_corrupt,
         check=config.check if training else "crc",  # a score holds for every byte
         cache=config.cache,

@@ -163,6 +163,21 @@ def print_report(report: Any) -> None:
     out.print(table(title, ("split", "samples"), rows))
 
 
+_FEW = 12  # groups that a table names one by one
+
+
+def tell_draws(by: str, groups: Sequence[tuple[str, int, float]]) -> None:
+    """How often each group of a balanced order is drawn: name, samples, draws in an epoch."""
+    if not groups or not leads():
+        return
+    ordered = sorted(groups, key=lambda group: group[1], reverse=True)
+    shown = ordered if len(ordered) <= _FEW else [*ordered[: _FEW // 2], *ordered[-_FEW // 2 :]]
+    rows = [(name, f"{n:,}", f"{each:,.1f}", f"{each / n:.3g}") for name, n, each in shown]
+    some = f", of {len(ordered):,} groups the largest and the smallest" if shown != ordered else ""
+    tell(f"balance={by}: expected in an epoch{some}")
+    err.print(table("", ("", "samples", "draws", "draws of a sample"), rows))
+
+
 def print_facts(folder: Path, facts: dict[str, Any]) -> None:
     """An index as tables: splits, classes, ranges and the plane of valence and arousal."""
     say(f"{folder}: {facts['rows']:,} rows in {facts['shards']} shards\ndigest {facts['digest']}")

@@ -9,7 +9,7 @@ import typer
 
 from avce.commands.join import configured, first_weights, labelled, stamp, stream, with_classes
 from avce.commands.options import RUNS, SHARDS, Learning, grouped, here
-from avce.commands.terminal import leads, print_scores, tell, then, training_bar
+from avce.commands.terminal import leads, print_scores, tell, tell_draws, then, training_bar
 
 app = typer.Typer()
 
@@ -64,6 +64,8 @@ def train(
     from avce.training.run_folder import first_scores
     from avce.training.trainer import Interrupted, fit
 
+    training, held_out = stream(parts["train"], config, training=True), stream(parts[held], config)
+    tell_draws(config.balance, training.order.expected())
     folder = resume or run or Path(of_first_rank(str(RUNS / f"{learning.recipe}-{stamp()}")))
     begun = resume is not None and newest_checkpoint(resume / "checkpoints") is not None
     with training_bar() as progress:
@@ -71,8 +73,8 @@ def train(
             fit(
                 build_method(config, pretrained=not begun),
                 config,
-                stream(parts["train"], config, training=True),
-                stream(parts[held], config),
+                training,
+                held_out,
                 run=folder,
                 resume=resume is not None,
                 progress=progress,

@@ -56,6 +56,10 @@ def test_settings_take_the_type_of_their_field():
         ("stack=classifier", "set stack=compressor, or formula=none and discriminative_weight=0"),
         ("stack=caf", "set stack=compressor"),
         ("batch_size=1", "set batch_size=2 or more, or norm=none"),
+        ("balance=plane", "plane:N"),
+        ("balance=plane:1", "N from 2 to 100"),
+        ("balance=plane:10x10", "a column of the index"),
+        ("balance=", "none, expression"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(setting, said):
@@ -191,6 +195,7 @@ def test_reading_is_strict():
         (["method=caf", "stack=caf", "task=expression"], "task=va"),
         (["method=caf"], "set stack=caf"),
         (["stack=classifier", "encoder=resnet18"], "has none"),
+        (["balance=expression", "order=blocks"], "use order=global"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(settings, said):

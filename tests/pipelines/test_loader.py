@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from pipelines import Augment, batches
+from pipelines import Augment, batches, grouped
 from shards import LabelIndex
 from tests.pipelines.conftest import SIDE, damage, write
 
@@ -69,16 +69,19 @@ def test_ranks_see_what_one_rank_sees(index):
             assert torch.equal(batch[field], torch.cat([first[field], second[field]]))
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5, 6])
-def test_resuming_anywhere_gives_the_same_pixels(index, stop):
+@pytest.mark.parametrize(
+    ("stop", "by"), [(1, "none"), (3, "expression"), (5, "none"), (6, "plane:4")]
+)
+def test_resuming_anywhere_gives_the_same_pixels(index, stop, by):
     selection = index.where(split="train")  # 80 rows: 5 batches of 14
-    never_stopped = stream(selection, augment=JITTER)
+    groups = grouped(selection, by)
+    never_stopped = stream(selection, augment=JITTER, groups=groups)
     expected = [*never_stopped, *never_stopped]
-    first = stream(selection, augment=JITTER)
+    first = stream(selection, augment=JITTER, groups=groups)
     both = (batch for _ in range(2) for batch in first)
     list(islice(both, stop))
     state = first.state_dict()
-    second = stream(selection, augment=JITTER)
+    second = stream(selection, augment=JITTER, groups=grouped(selection, by))
     second.load_state_dict(state)
     resumed = [*second] if stop >= 5 else [*second, *second]
     assert len(resumed) == 10 - stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.order import BLOCK, WINDOW, Order, permuted
+from pipelines.order import BLOCK, WINDOW, Groups, Order, permuted
 
 KINDS = ("global", "blocks")
 
@@ -133,6 +134,104 @@ def test_training_drops_other_samples_in_each_epoch():
     assert len({tuple(sorted(out)) for out in left_out}) > 1
 
 
+def letters(codes: np.ndarray) -> Groups:
+    return Groups.of("letter", [chr(97 + c) for c in range(codes.max() + 1)], codes)
+
+
+LETTERS = letters(np.arange(100) % 3)
+CODES = st.lists(st.integers(-1, 6), min_size=1, max_size=300).filter(lambda codes: max(codes) >= 0)
+
+
+def drawn_in(order: Order, epoch: int) -> np.ndarray:
+    """The samples of an epoch's batches, as `steps` gives them out."""
+    steps = order.at(epoch, 0, order.steps)
+    return steps.positions[steps.mask]
+
+
+@settings(max_examples=60, deadline=None)
+@given(CODES, st.integers(1, 40), st.integers(0, 2**40), st.booleans())
+def test_every_group_is_drawn_equally_often_and_so_is_every_sample_of_it(codes, batch, seed, drop):
+    """All counts are exact: they are of consecutive numbers dealt out in turn."""
+    codes = np.array(codes)
+    batch = min(batch, len(codes))
+    order = Order(
+        length=len(codes), batch_size=batch, seed=seed, drop_last=drop, groups=letters(codes)
+    )
+    found = np.unique(codes[codes >= 0])
+    alone, whole = (codes < 0).sum() * order.drawn / len(codes), np.zeros(len(codes), int)
+    for epoch in range(5):
+        drawn = drawn_in(order, epoch)
+        assert len(drawn) == order.drawn
+        whole += np.bincount(drawn, minlength=len(codes))
+        counts = np.bincount(codes[drawn] + 1, minlength=8)
+        assert abs(counts[0] - alone) < 1
+        grouped = counts[1:][found]
+        assert grouped.max() - grouped.min() <= 1
+        of_groups = np.bincount(codes, whole, minlength=7)[found] if not alone else grouped
+        assert of_groups.max() - of_groups.min() <= 1
+        for code in np.unique(codes):
+            assert np.ptp(whole[codes == code]) <= 1
+
+
+@given(CODES, st.sampled_from([1, 2, 4, 7]), st.booleans())
+def test_balanced_batches_are_the_same_for_every_world_size_and_open_at_any_step(
+    codes, world, drop
+):
+    codes = np.array(codes * (1 + 27 // len(codes)))
+    fields = {
+        "length": len(codes), "batch_size": 28, "drop_last": drop, "groups": letters(codes),
+    }  # fmt: skip
+    whole = Order(**fields).at(2, 0, Order(**fields).steps)
+    ranks = [Order(**fields, rank=r, world_size=world) for r in range(world)]
+    for step in (len(whole.mask) - 1, 0):
+        joined = [
+            np.concatenate(parts) for parts in zip(*(r.step(2, step) for r in ranks), strict=True)
+        ]
+        for one, all_of_them in zip(joined, whole, strict=True):
+            np.testing.assert_array_equal(one, all_of_them[step])
+
+
+def test_balanced_epochs_and_seeds_differ_and_repeat():
+    order, other = (Order(length=100, batch_size=1, seed=s, groups=LETTERS) for s in (0, 1))
+    assert np.array_equal(drawn_in(order, 3), drawn_in(order, 3))
+    for different in (drawn_in(order, 4), drawn_in(other, 3)):
+        assert (different == drawn_in(order, 3)).mean() < 0.1  # chance agrees on one in 100
+
+
+def test_every_passage_of_a_small_group_takes_another_order():
+    """A group of three among four draws is passed through once an epoch: all orders, all likely."""
+    order = Order(length=6, batch_size=6, groups=letters(np.array([0, 0, 0, 1, 1, 1])))
+    epochs = [drawn_in(order, epoch) for epoch in range(3_000)]
+    first = Counter(tuple(drawn[drawn < 3]) for drawn in epochs)
+    chi2 = sum((n - 500) ** 2 / 500 for n in first.values())
+    assert len(first) == 6 and chi2 < 5 + 5 * np.sqrt(10)  # five standard deviations
+    places = Counter(tuple(np.flatnonzero(drawn < 3)) for drawn in epochs)
+    assert len(places) == 20 and sum((n - 150) ** 2 / 150 for n in places.values()) < 19 + 31
+
+
+def test_a_late_epoch_of_three_million_samples_is_open_at_any_step():
+    """No table of an epoch: a step's arrays are of the batch's size, whatever the length."""
+    codes = np.arange(3_000_000) % 100
+    order = Order(length=len(codes), batch_size=256, groups=letters(codes))
+    tracemalloc.start()
+    counts = np.bincount(codes[order.step(10_000, 11_000).positions])
+    assert tracemalloc.get_traced_memory()[1] < 10e6  # 16 steps of some arrays; one of all is 24e6
+    tracemalloc.stop()
+    assert counts.sum() == 256
+
+
+def test_what_is_expected_is_what_is_drawn():
+    codes = np.repeat([-1, 0, 1], [5, 90, 10])
+    order = Order(length=105, batch_size=10, groups=letters(codes))
+    expected = order.expected()
+    assert [(name, n) for name, n, _ in expected] == [("a", 90), ("b", 10), ("no value", 5)]
+    counts = [np.bincount(codes[drawn_in(order, e)] + 1, minlength=3) for e in range(21)]
+    np.testing.assert_allclose(
+        np.roll(np.mean(counts, 0), -1), [n for *_, n in expected], atol=0.05
+    )
+    assert Order(length=105, batch_size=10).expected() == []
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -142,6 +241,8 @@ def test_training_drops_other_samples_in_each_epoch():
         ({"batch_size": 10, "rank": 1}, "rank 1 is not below world size 1"),
         ({"batch_size": 10, "kind": "random"}, "choose 'global' or 'blocks'"),
         ({"batch_size": 10, "seed": -1}, "seed -1"),
+        ({"batch_size": 10, "groups": LETTERS, "shuffle": False}, "drawn from everywhere"),
+        ({"batch_size": 10, "groups": LETTERS, "kind": "blocks"}, "drawn from everywhere"),
     ],
 )
 def test_impossible_orders_are_refused(fields, message):

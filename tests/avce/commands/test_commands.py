@@ -307,6 +307,20 @@ def test_a_prediction_takes_the_place_of_no_source_and_lists_what_it_left_out(
     assert f"runs/first, weights best of step {said['step']}" in " ".join(err.split())
 
 
+@pytest.mark.parametrize(
+    ("by", "sentence"),
+    [("mood", "no column 'mood'"), ("arousal", "holds float"), ("fold", "none of")],
+)
+def test_what_cannot_be_balanced_is_wrong_usage_before_anything_is_written(
+    by, sentence, place, type_in, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(place)
+    words = ("train", "--recipe", "demo", "--run", tmp_path / "run", "--set", f"balance={by}")
+    code, out, err = type_in(*words)
+    assert (code, out) == (2, "") and sentence in " ".join(err.replace("│", " ").split())
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_without_a_checkpoint_is_one_sentence(place, type_in, monkeypatch, tmp_path):
     monkeypatch.chdir(place)
     shutil.copy("runs/first/run.json", tmp_path)
@@ -381,6 +395,7 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
         (["train", "--batch-size", "1"], 2, "batch_size=2"),
         (["train", "--set", "log_with=zzz"], 2, "tensorboard"),
         (["train", "--weights", "zzz"], 2, "give imagenet, none, or the path"),
+        (["train", "--set", "balance=plane"], 2, "plane:N"),
         (["eval"], 1, "holds no run"),
         (["eval", "--run", "nowhere"], 1, "not a run"),
         (["eval", "--where", "mood > 1"], 1, "holds no run"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -142,6 +143,19 @@ def test_an_ascii_terminal_is_no_reason_to_fail(tmp_path):
     done.stdout.decode("ascii")
     done = process(tmp_path, "inspect", "caf\u00e9", PYTHONIOENCODING="ascii:strict", LC_ALL="C")
     assert done.returncode == 1 and b"caf\\xe9" in done.stderr
+
+
+def test_balanced_draws_are_told_group_by_group_or_in_short(capsys, monkeypatch):
+    monkeypatch.setattr(terminal.err, "width", 120, raising=False)
+    terminal.tell_draws("none", [])
+    terminal.tell_draws("expression", [("contempt", 10, 500.0), ("happy", 4000, 500.0)])
+    told = capsys.readouterr().err
+    assert told.startswith("balance=expression: expected in an epoch\n")
+    assert re.search(r"happy\D+4,000\D+500\.0\D+0\.125(.|\n)+contempt\D+10\D+500\.0\D+50\b", told)
+    terminal.tell_draws("subject_id", [(f"s{n}", n, 7.0) for n in range(1, 101)])
+    told = capsys.readouterr().err
+    assert "of 100 groups the largest and the smallest" in told
+    assert "s100 " in told and "s1 " in told and "s50 " not in told
 
 
 def test_who_has_read_enough_hears_no_complaint(tmp_path):
