@@ -1,6 +1,16 @@
 """Optimisation layers: convex programs whose solutions are differentiable functions."""
 
 from .optlayer import OptLayer, SolveError
-from .simplex import SimplexMap, SoftMax, SparseMax, softmax, sparsemax
+from .simplex import Entmax15, SimplexMap, SoftMax, SparseMax, entmax15, softmax, sparsemax
 
-__all__ = ["OptLayer", "SimplexMap", "SoftMax", "SolveError", "SparseMax", "softmax", "sparsemax"]
+__all__ = [
+    "Entmax15",
+    "OptLayer",
+    "SimplexMap",
+    "SoftMax",
+    "SolveError",
+    "SparseMax",
+    "entmax15",
+    "softmax",
+    "sparsemax",
+]

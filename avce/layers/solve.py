@@ -16,6 +16,7 @@ _ACCEPTED = 1e-9  # relative KKT residual; a polished row is near 1e-15
 _ROUGH = 1e-4
 _ROUGH_SIMPLE = 1e-2  # where Newton comes from far at O(size) a step
 _TIGHT = 1e-9
+_TIGHTEST = 1e-12  # entmax's entries of 1e-10: a curvature of 1e5, so Newton must start near
 _NEWTON_STEPS = 16  # the simplex maps need 2 to 10, up to 512 entries
 
 # The points, their KKT residuals, and what the engine says of each.
@@ -61,9 +62,11 @@ class Solver:
     def _attempts(self) -> list[tuple[Attempt, float]]:
         if self.engine == "batched":
             walks = [(self._by_walk, _ROUGH), (self._by_walk, _TIGHT), (self._by_ecos, _TIGHT)]
-            return [(self._by_newton, _TIGHT), *walks] if self.program.simple else walks
+            first = [(self._by_newton, _TIGHT)] if self.program.simple else []
+            return [*first, *walks, (self._by_walk, _TIGHTEST)]
         rough = _ROUGH_SIMPLE if self.program.simple else _ROUGH
-        return [(self._by_ecos, rough), (self._by_ecos, _TIGHT), (self._by_walk, _TIGHT)]
+        tries = [(self._by_ecos, rough), (self._by_ecos, _TIGHT)]
+        return [*tries, (self._by_walk, _TIGHT), (self._by_walk, _TIGHTEST)]
 
     def check(self, theta: list[Tensor]) -> Tensor:
         """ECOS's own answer, polished, for rows that another route has solved."""

@@ -9,10 +9,14 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
-from avce.layers import OptLayer, SoftMax, SparseMax, softmax, sparsemax
+from avce.layers import Entmax15, OptLayer, SoftMax, SparseMax, entmax15, softmax, sparsemax
 
 ENGINES = ("ecos", "batched")
-MAPS = {"sparse": (SparseMax, sparsemax, 1e-8), "soft": (SoftMax, softmax, 1e-7)}
+MAPS = {
+    "sparse": (SparseMax, sparsemax, 1e-8),
+    "entmax": (Entmax15, entmax15, 1e-8),
+    "soft": (SoftMax, softmax, 1e-7),
+}
 ROWS = 3
 
 

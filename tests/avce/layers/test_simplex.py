@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avce.layers import OptLayer, SoftMax, SparseMax, softmax, sparsemax
+from avce.layers import Entmax15, OptLayer, SoftMax, SparseMax, entmax15, softmax, sparsemax
 from tests.devices import DEVICES
 
 from .cases import ENGINES, MAPS, rows, vjp
@@ -50,7 +50,40 @@ def test_sparsemax_meets_its_optimality_conditions(seed, d, magnitude):
     assert ((z - threshold).where(p == 0, 0.0) <= slack).all()
 
 
-@pytest.mark.parametrize("layer", [sparsemax, softmax])
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 5, 32, 128]), st.floats(-2, 3))
+@settings(max_examples=60, deadline=None)
+def test_entmax_meets_its_optimality_conditions(seed, d, magnitude):
+    """z - 2 sqrt(p) is one number inside the support, and no entry outside has a larger z."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(8, d, generator=generator, dtype=torch.float64) * 10**magnitude
+    p = entmax15(z)
+    assert (p >= 0).all()
+    assert (p.sum(-1) - 1).abs().max() <= 1e-12
+    level = (z - 2 * p.sqrt()).where(p > 0, torch.inf).amin(-1, keepdim=True)
+    # sqrt of the threshold's digits: an entry that is kept by 1e-16 has a root of 1e-8 off
+    slack = 1e-15 * z.abs().max() * 4 + 1e-7
+    assert ((z - 2 * p.sqrt() - level).where(p > 0, 0.0) <= slack).all()
+    assert ((z - level).where(p == 0, 0.0) <= slack).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-1, 1))
+@settings(max_examples=40, deadline=None)
+def test_entmax_lies_between_sparsemax_and_softmax(seed, magnitude):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(8, 32, generator=generator, dtype=torch.float64) * 10**magnitude
+    kept = [(map(z) > 0).sum(-1) for map in (sparsemax, entmax15, softmax)]
+    assert (kept[0] <= kept[1]).all() and (kept[1] <= kept[2]).all()
+
+
+def test_entmax_golden_numbers():
+    """Two entries, z and 0: s1^2 + s2^2 = 1 and s1 - s2 = z / 2."""
+    for z in (0.0, 0.5, 1.9, 2.0, 7.0):
+        root = (8 - z * z) ** 0.5 / 4 + z / 4 if z < 2 else 1.0
+        p = entmax15(torch.tensor([[z, 0.0]], dtype=torch.float64))
+        torch.testing.assert_close(p[0, 0], p.new_tensor(root**2), atol=1e-15, rtol=0)
+
+
+@pytest.mark.parametrize("layer", [sparsemax, entmax15, softmax])
 def test_gradient(layer):
     z = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layer, z)
@@ -58,12 +91,13 @@ def test_gradient(layer):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("device", DEVICES)
-def test_dtypes_come_back(dtype, device):
+@pytest.mark.parametrize("layer", [sparsemax, entmax15])
+def test_dtypes_come_back(layer, dtype, device):
     z = torch.randn(3, 4, 8, dtype=dtype, device=device, requires_grad=True)
-    p = sparsemax(z)
+    p = layer(z)
     p.square().sum().backward()
     assert p.dtype == z.dtype == z.grad.dtype
-    exact = sparsemax(z.detach().cpu().double())
+    exact = layer(z.detach().cpu().double())
     torch.testing.assert_close(p.cpu().double(), exact, atol=3 * torch.finfo(dtype).eps, rtol=0)
 
 
@@ -74,15 +108,16 @@ def test_non_contiguous_rows_are_left_alone():
     assert torch.equal(z, before)
 
 
-def test_rows_that_are_not_numbers_stay_alone():
+@pytest.mark.parametrize("layer", [sparsemax, entmax15])
+def test_rows_that_are_not_numbers_stay_alone(layer):
     z = torch.randn(4, 6)
     z[1, 2], z[2, 0], z[3, 1] = torch.nan, torch.inf, -torch.inf
-    p = sparsemax(z)
+    p = layer(z)
     assert p[1].isnan().all() and p[2].isnan().all()
     assert p[[0, 3]].sum(-1).allclose(torch.ones(2)) and p[3, 1] == 0
 
 
-@pytest.mark.parametrize("layer", [SparseMax, SoftMax])
+@pytest.mark.parametrize("layer", [SparseMax, Entmax15, SoftMax])
 def test_the_wrong_length_is_refused(layer):
     with pytest.raises(ValueError, match="length 5 meet a layer made for 4"):
         layer(4)(torch.zeros(2, 5))
