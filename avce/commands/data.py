@@ -23,7 +23,7 @@ from avce.commands.options import (
     read_in,
     typed,
 )
-from avce.commands.terminal import bar, print_facts, print_json, print_report, tell, then
+from avce.commands.terminal import bar, print_facts, print_json, print_report, shell, tell, then
 
 app = typer.Typer()
 RELEASES = {"affectnet-2021": "affectnet"}  # drawn apart, read as one data set
@@ -72,7 +72,9 @@ def cartoon(
         draw(raw, *amount, seed=seed, level=level, progress=progress, **oddities)
     tell(f"drew {raw}: level {level}, seed {seed}")
     reader = RELEASES.get(name, name)
-    then("shard", reader, *([] if raw == RAW / reader else ["--raw", raw]))
+    apart = ["--raw", raw] if raw != RAW / reader else []
+    apart += ["--out", SHARDS / name] if name in RELEASES else []  # not among the other release's
+    then("shard", reader, *apart)
 
 
 @app.command(epilog="Example: python cli.py shard affectnet --raw data/raw/affectnet")
@@ -97,9 +99,10 @@ def shard(
     others = {name: imported(reading.reader)} if reading.reader else installed()
     READERS.update({name: read for name, read in others.items() if name not in READERS})
     if name in RELEASES:
+        raw = storing.raw or RAW / name
         raise typer.BadParameter(
-            f"{name} is a release of {RELEASES[name]}; say: shard {RELEASES[name]} --raw "
-            f"{storing.raw or RAW / name}"
+            f"{name} is a release of {RELEASES[name]}; say: "
+            + shell("shard", RELEASES[name], "--raw", raw, "--out", storing.to or SHARDS / name)
         )
     reader = READERS[one_of(name, READERS, "data set")]
     options = BuildOptions(

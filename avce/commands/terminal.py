@@ -140,15 +140,20 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value))
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose first column is words and whose numbers line up on the right."""
-    drawn = Table(title=plain(title), title_justify="left", title_style="bold")
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose first column is words and whose numbers line up on the right.
+
+    The title is a line of its own: a path in it must not be broken where the table ends.
+    """
+    drawn = Table()
     drawn.add_column(columns[0])
     for column in columns[1:]:
         drawn.add_column(column, justify="right")
     for row in rows:
         drawn.add_row(*map(plain, row))
-    return drawn
+    if title:
+        out.print(Text(plain(title), "bold"), soft_wrap=True)
+    out.print(drawn)
 
 
 def print_report(report: Any) -> None:
@@ -160,7 +165,7 @@ def print_report(report: Any) -> None:
     rows += [(f"left out: {reason}", f"{n:,}") for reason, n in report.findings.skipped.items()]
     kept = f", {report.reused} of an earlier run" if report.reused else ""
     title = f"{report.out}: {report.rows:,} samples in {report.shards} shards{kept}"
-    out.print(table(title, ("split", "samples"), rows))
+    print_table(title, ("split", "samples"), rows)
 
 
 _FEW = 12  # groups that a table names one by one
@@ -185,7 +190,7 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         counts = facts[kind]
         if counts:
             rows = [(word, f"{n:,}", f"{n / facts['rows']:.1%}") for word, n in counts.items()]
-            out.print(table("", (kind, "rows", "share"), rows))
+            print_table("", (kind, "rows", "share"), rows)
     if facts["extra"]:
         say("extra columns: " + ", ".join(f"{k} ({v})" for k, v in facts["extra"].items()))
     ranges = [
@@ -194,7 +199,7 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
         if facts[axis]
     ]
     if ranges:
-        out.print(table("", ("axis", "min", "mean", "max", "std"), ranges))
+        print_table("", ("axis", "min", "mean", "max", "std"), ranges)
         say(plane(facts["plane"]))
 
 
@@ -217,7 +222,7 @@ def score_cells(axis: dict[str, Any]) -> list[str]:
 def print_scores(title: str, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
     """What training brought, from scores as run.json has them."""
     if "valence" not in after:
-        out.print(table(title, ("", "accuracy"), [("expression", f"{after['accuracy']:.4f}")]))
+        print_table(title, ("", "accuracy"), [("expression", f"{after['accuracy']:.4f}")])
         return
     rows = [
         (f"{axis}, {when}", *score_cells(scores[axis]))
@@ -225,7 +230,7 @@ def print_scores(title: str, before: dict[str, Any] | None, after: dict[str, Any
         for when, scores in (("before", before), ("after", after))
         if scores
     ]
-    out.print(table(title, ("", "RMSE", "SAGR", "PCC", "CCC"), rows))
+    print_table(title, ("", "RMSE", "SAGR", "PCC", "CCC"), rows)
 
 
 COLUMNS = (

@@ -165,6 +165,15 @@ def test_who_has_read_enough_hears_no_complaint(tmp_path):
         assert (done.returncode, done.stderr) == (0, b""), words
 
 
+@pytest.mark.parametrize("width", [10, 40, 200])
+def test_a_path_is_not_broken_where_a_table_ends(width, capsys, monkeypatch):
+    """It could not be pasted."""
+    monkeypatch.setattr(terminal.out, "width", width, raising=False)
+    title = f"{'folder/' * 20}run: 3 samples"
+    terminal.print_table(title, ("split", "n"), [("train", "3")])
+    assert capsys.readouterr().out.splitlines()[0] == title
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_command_without_its_streams_writes_into_no_file_of_its_own(closed, tmp_path):
     shell = f"{sys.executable} {ROOT / 'cli.py'} cartoon afew-va --n 2 --level easy {closed}"
