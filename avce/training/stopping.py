@@ -40,5 +40,5 @@ class StopSignals:
 
     @property
     def overdue(self) -> bool:
-        """Whether who asked has waited a second: too long for what could be done again."""
-        return self.asked and time.monotonic() - self.asked_at > 1
+        """Whether who asked has waited half a second: too long for what could be done again."""
+        return self.asked and time.monotonic() - self.asked_at > 0.5

@@ -151,7 +151,7 @@ def lr_factor(step: int, milestones: Iterable[int], factor: float) -> float:
 # ---------------------------------------------------------------------------------- the loop
 
 
-_PATIENCE, _SHORT_PATIENCE = 30.0, 5.0  # seconds for ECOS at the end, and at a stop
+_PATIENCE, _SHORT_PATIENCE = 30.0, 1.0  # seconds for ECOS at the end, and at a stop
 
 
 class Taken(NamedTuple):
