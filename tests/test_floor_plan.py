@@ -28,7 +28,11 @@ DOORS = {  # library -> the only files that import it
     "jinja2": {"avce/report/page.py"},
     "joblib": {"shards/building/engine.py", "shards/standins/affectnet.py"},
     "matplotlib": {"avce/report/figures.py", "avce/report/curves.py"},
-    "onnxruntime": {"shards/finder.py", "avce/inference/export.py"},
+    "onnxruntime": {
+        "shards/finder.py",
+        "avce/inference/export.py",
+        "avce/inference/onnx_model.py",
+    },
     "nvidia": {"pipelines/decode.py"},
     "PIL": {"shards/", "avce/inference/", "avce/report/samples.py"},
     "pydantic": {"avce/config.py", "avce/training/record.py"},
@@ -152,7 +156,6 @@ OPEN_DOORS = {  # keyword-only, and called by people with two or three of them
 }
 TESTED_ELSEWHERE = {  # a file without a test file of its own -> where its tests are, and why
     "avce/commands/paper.py": "typed as people type them: test_commands.py",
-    "avce/commands/score.py": "typed as people type them: test_commands.py",
     "avce/commands/train.py": "typed as people type them: test_commands.py",
     "avce/commands/use.py": "typed as people type them: test_commands.py",
     "avce/report/cards.py": "read on the page: test_page.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +28,7 @@ from avce.commands.terminal import bar, tell
 
 if TYPE_CHECKING:
     from avce.config import Config
-    from avce.method.build import Method
+    from avce.inference.onnx_model import OnnxModel
     from avce.report.figures import Picture
     from avce.report.trained_run import TrainedRun
     from avce.scores.scoreboard import Setting
@@ -46,7 +46,7 @@ class Evaluated:
     record: RunRecord
     part: Selection
     split: str
-    method: Method
+    method: Any  # a Method, or an OnnxModel
     config: Config
 
     @property
@@ -133,7 +133,6 @@ def with_weights(run: Path, which: Which) -> RunRecord:
 
 def predict_split(run: Path, choice: Choice, scoring: Scoring | None = None) -> Evaluated:
     """Let a run predict a split of its shards, or of others."""
-    from avce.scores.predictions import CONTEXT, predict_table
     from avce.training.record import read_record
     from avce.training.run_folder import load_run
     from shards import LabelIndex
@@ -147,21 +146,60 @@ def predict_split(run: Path, choice: Choice, scoring: Scoring | None = None) -> 
             f"{', '.join(index.classes)[:200] or 'no classes of their own'}; name shards of the "
             "same classes with --shards"
         )
-    own = None if choice.shards else record.shards.fold
-    fold = own if choice.fold is None else choice.fold
+    if choice.fold is None and not choice.shards:
+        choice = replace(choice, fold=record.shards.fold)
+    part, split = _part(index, choice, record.config, scoring)
+    method, config, record = load_run(run, choice.which)
+    table = _predicted(run, method.to(device()), config, part, scoring)
+    return Evaluated(run, table, record, part, split, method, config)
+
+
+def predict_onnx(
+    model: OnnxModel, choice: Choice, scoring: Scoring, beside: Sequence[Evaluated] = ()
+) -> Evaluated:
+    """Let a foreign model predict what a run did, or a split of shards that are named."""
+    from avce.config import Config
+    from avce.training.record import RunRecord, Shards
+    from shards import LabelIndex
+
+    if not (beside or choice.shards):
+        raise typer.BadParameter("--onnx alone knows no shards; name them by --shards, or a RUN")
+    with typed():
+        config = Config(image_size=model.size)
+    if beside:
+        part, split = beside[0].part, beside[0].split
+    else:
+        part, split = _part(LabelIndex.open(choice.shards or ()), choice, config, scoring)
+    table = _predicted(model.path, model, config, part, scoring)
+    folders, digest = list(map(str, part.index.folders)), part.index.digest
+    shards = Shards(folders=folders, digest=digest)
+    return Evaluated(
+        model.path, table, RunRecord(config=config, shards=shards), part, split, model, config
+    )
+
+
+def _part(
+    index: LabelIndex, choice: Choice, config: Config, scoring: Scoring
+) -> tuple[Selection, str]:
+    """The samples that are meant, and the split they are of; of what cannot be, refused."""
+    from avce.scores.predictions import CONTEXT
+
     split = choice.split or index.held_out
     if choice.split:
         one_of(split, index.splits, "split")
-    part = labelled(index, record.config, split, fold, choice.where)
-    labels = index.table.select([*CONTEXT, *index.extra])
-    scoring.check(labels, part.rows)
-    method, config, record = load_run(run, choice.which)
-    method.to(device())
+    part = labelled(index, config, split, choice.fold, choice.where)
+    scoring.check(index.table.select([*CONTEXT, *index.extra]), part.rows)
+    return part, split
+
+
+def _predicted(run: Path, model: Any, config: Config, part: Selection, scoring: Scoring) -> Any:
+    from avce.scores.predictions import CONTEXT, predict_table
+
+    labels = part.index.table.select([*CONTEXT, *part.index.extra])
     with bar(f"evaluating {run}") as progress:
-        table = predict_table(
-            method, stream(part, config), labels, flip=scoring.flip, progress=progress
+        return predict_table(
+            model, stream(part, config), labels, flip=scoring.flip, progress=progress
         )
-    return Evaluated(run, table, record, part, split, method, config)
 
 
 def latest() -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from avce.commands.join import Evaluated, chosen_runs, filmed, predict_split
+from avce.commands.join import Evaluated, chosen_runs, filmed, predict_onnx, predict_split
 from avce.commands.options import (
     Choice,
     FormOption,
@@ -21,6 +22,8 @@ from avce.commands.options import (
     numbers_in,
     one_of,
     output,
+    read_in,
+    typed,
 )
 from avce.commands.terminal import print_json, say, tell
 from avce.report import KINDS
@@ -28,11 +31,48 @@ from avce.report import KINDS
 app = typer.Typer()
 
 
-@app.command(name="eval", epilog='Example: python cli.py eval --where "valence > 0" --by dataset')
+@dataclass(frozen=True)
+class Foreign:
+    """A model that was not made here."""
+
+    onnx: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also this ONNX model; without a RUN it alone."),
+    ] = None
+    outputs: Annotated[
+        str | None,
+        typer.Option(metavar="valence=I,arousal=J", help="Of its numbers; or NAME, NAME:INDEX."),
+    ] = None
+    normalise: Annotated[
+        str | None,
+        typer.Option(help="Its input: imagenet, half, unit, raw or MEAN/STD; `:bgr` blue first."),
+    ] = None
+
+    def model(self) -> Any:
+        """Opened, or None where none is given."""
+        if self.onnx is None:
+            if self.outputs or self.normalise:
+                raise typer.BadParameter(
+                    "--outputs and --normalise are of a model; name it: --onnx"
+                )
+            return None
+        from avce.inference.onnx_model import OnnxModel
+
+        found = OnnxModel(self.onnx)
+        with typed():
+            return found.asked(self.outputs, self.normalise)
+
+
+@app.command(
+    name="eval",
+    epilog='Examples: python cli.py eval --where "valence > 0" --by dataset; python cli.py eval '
+    "RUN --onnx other.onnx --outputs valence=8,arousal=9 --normalise imagenet",
+)
 @grouped
 def evaluate_run(
     choice: Choice,
     scoring: Scoring,
+    foreign: Foreign,
     runs: RunsArgument = None,
     run: Annotated[
         list[Path] | None, typer.Option(help="The same as the argument; repeatable.")
@@ -44,13 +84,18 @@ def evaluate_run(
     as_json: JsonOption = False,
 ) -> None:
     """Score trained models over a whole split: RMSE, SAGR, PCC, CCC with 95 % intervals."""
-    folders = chosen_runs([*(runs or []), *(run or [])], choice, save)
+    named_runs = [*(runs or []), *(run or [])]
+    folders = chosen_runs(named_runs, choice, save) if named_runs or not foreign.onnx else []
+    if save and foreign.onnx:
+        output(save, [foreign.onnx, *read_in(choice.shards or [])])
+    model = foreign.model()
     from avce.paper.tables import published_on
     from avce.scores import scoreboard
     from avce.scores.intervals import assess
     from avce.scores.predictions import one_table, write_predictions
 
     seen = [predict_split(one, choice, scoring) for one in folders]
+    seen += [predict_onnx(model, choice, scoring, seen[:1])] if model else []
     merge = merged(seen, scoring.merge)
     named = {str(s.run): s.table for s in seen}
     tables = {f"{len(seen)} folds": one_table(named, merged=True)} if merge else named
@@ -59,7 +104,8 @@ def evaluate_run(
         for name, table in tables.items()
     ]
     if save:
-        write_predictions(save, one_table(named, merged=merge), seen[0].record.to_json())
+        facts = {**seen[0].record.to_json(), **({"foreign": model.facts} if model else {})}
+        write_predictions(save, one_table(named, merged=merge), facts)
         tell(f"wrote {save}")
     setting = seen[0].setting(choice, scoring.convention, scoring.flip)
     drawn = scoreboard.board(scored, published_on(setting.dataset), setting)
@@ -68,7 +114,9 @@ def evaluate_run(
     if as_json:
         found = scoreboard.as_dict(scored, drawn, groups)
         alone = found["runs"][0] | {"run": str(seen[0].run)} if len(scored) == 1 else {}
-        print_json({**alone, "weights": choice.which, "split": seen[0].split, **found})
+        said = {"weights": choice.which} if folders else {}
+        said |= {"foreign": model.facts} if model else {}
+        print_json({**alone, **said, "split": seen[0].split, **found})
     else:
         write = {"text": scoreboard.as_text, "csv": scoreboard.as_csv, "latex": scoreboard.as_latex}
         say(write[form](scoreboard.with_groups(drawn, groups)))

@@ -107,6 +107,11 @@ def board(
     if not evaluations:
         raise ValueError("there is no evaluation to print; give at least one run")
     columns = _columns(evaluations[0])
+    if other := [e.name for e in evaluations if _columns(e) != columns]:
+        raise ValueError(
+            f"{evaluations[0].name} and {other[0]} predict different things, which no table holds "
+            "side by side; score them apart"
+        )
     ours = [_row(evaluation, columns) for evaluation in evaluations]
     theirs = [_printed(row, columns) for row in published]
     notes = [n for e in evaluations for n in _prefixed(e)]

@@ -112,8 +112,14 @@ def test_groups_stand_below_and_folds_have_a_spread():
     assert any(note.startswith("over 2 folds: CCC ") for note in drawn.notes)
     found = json.loads(json.dumps(as_dict(scored, drawn, groups)))
     assert [group["n"] for group in found["groups"]["part"]] == [80, 80]
-    with pytest.raises(ValueError, match="column subject_id is missing"):
+    with pytest.raises(ValueError, match="column subject_id does not exist"):
         groups_of({"a": table}, ["subject_id"], "ours")
+
+
+def test_classes_and_the_plane_share_no_table(evaluations):
+    scored = assess(class_table(), "discrete", resamples=2)
+    with pytest.raises(ValueError, match="discrete predict different things"):
+        board([*evaluations, scored])
 
 
 def test_confusions_are_counted_for_classes_only(evaluations):
