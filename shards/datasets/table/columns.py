@@ -19,11 +19,11 @@ _SIDES = {
 }  # fmt: skip
 _TOGETHER = (_CORNERS, _SIZE, ("start", "end"))  # roles that say nothing one by one
 ROLES: dict[str, tuple[str, ...]] = {  # what a column may hold -> names it goes by
-    "path": ("path", "file_name", "filename", "file", "image", "image_path", "img"),
+    "path": ("path", "file_name", "filename", "file", "image", "image_path", "image name", "img"),
     "valence": ("valence", "v"),
     "arousal": ("arousal", "a"),
     "expression": ("expression", "label", "emotion", "class"),
-    "split": ("split", "set", "partition"),
+    "split": ("split", "set", "partition", "usage"),
     "fold": ("fold",),
     "subject": ("subject", "person", "actor", "subject_id", "identity"),
     "video": ("video", "video_id"),
@@ -32,6 +32,8 @@ ROLES: dict[str, tuple[str, ...]] = {  # what a column may hold -> names it goes
     "start": ("start",),
     "end": ("end",),
     **{side: (side, *others) for side, others in _SIDES.items()},
+    "box": ("bbox_xyxy",),  # four numbers in a cell
+    "box_xywh": ("bbox_xywh",),
     "landmarks": ("landmarks", "facial_landmarks"),
 }
 SPLIT_NAMES = {
@@ -41,6 +43,8 @@ SPLIT_NAMES = {
     "validation": "val",
     "dev": "val",
     "testing": "test",
+    "publictest": "val",  # as FER2013 calls them
+    "privatetest": "test",
     "unlabeled": "unlabelled",
 }
 NULLS = ("", "na", "n/a", "nan", "null", "none")  # in any column
@@ -69,7 +73,7 @@ class Row(NamedTuple):
 
 def assign(names: Sequence[str], given: str, where: str) -> dict[str, str]:
     """The column of each role: those in `given` ("valence:v,path:img"), the others by name; of
-    "expression:" no column.
+    "expression:" no column, of "path:folder/name" two that make it.
 
     Raises ValueError for an unknown role or column, where two columns may be meant, and without
     any column of paths.
@@ -78,7 +82,8 @@ def assign(names: Sequence[str], given: str, where: str) -> dict[str, str]:
     for part in filter(None, given.split(",")):
         role, _, name = part.strip().partition(":")
         wanted[role] = name
-        if role not in ROLES or name not in (*names, ""):
+        joined = role == "path" and all(part in names for part in name.split("/"))
+        if role not in ROLES or not (name in (*names, "") or joined):
             raise ValueError(
                 f"columns={given}: {role}:{name} is no role and column; roles are "
                 f"{', '.join(ROLES)}, and {where} has the columns {', '.join(names)}"
@@ -127,24 +132,31 @@ def _complete(wanted: dict[str, str], given: str, where: str) -> None:
 class Scale:
     """The range that labels were published in, and the words that mean "not labelled"."""
 
-    low: float
+    low: float  # of valence, and of arousal unless `second` says otherwise
     high: float
     nulls: frozenset[str]
     numbers: frozenset[float | None]  # those of `nulls` that are numbers
+    second: Scale | None = None
 
     @classmethod
     def of(cls, range_: str, null: str) -> Scale:
-        """From `1..9` and `-2,-5,NA`; raises ValueError for others."""
-        match = _RANGE.fullmatch(range_)
-        try:
-            low, high = map(foreign.number, match.groups() if match else ("", ""))
-        except ValueError:
-            low = high = 0.0
-        if not low < high:
-            raise ValueError(f"range={range_}: write the ends of the published scale, as in 1..9")
+        """From `1..9`, or `-1..1,0..1` where arousal has its own, and `-2,-5,NA`; raises ValueError
+        for others."""
+        found = [_ends(part) for part in range_.split(",")]
+        ends = [pair for pair in found if pair and pair[0] < pair[1]]
+        if len(ends) < len(found) or len(found) > 2:
+            raise ValueError(
+                f"range={range_}: write the ends of the published scale, as in 1..9, or of "
+                "valence and of arousal, as in -1..1,0..1"
+            )
         nulls = frozenset(word.strip().casefold() for word in null.split(","))
         numbers = frozenset(map(_number_or_none, nulls)) - {None}
-        return cls(low, high, nulls, numbers)
+        second = cls(*ends[1], nulls, numbers) if len(ends) > 1 else None
+        return cls(*ends[0], nulls, numbers, second)
+
+    def axis(self, name: str) -> Scale:
+        """That of valence or of arousal."""
+        return (self.second or self) if name == "arousal" else self
 
     def value(self, text: str) -> float | None:
         """A label in the table's own scale; ValueError for one outside."""
@@ -164,6 +176,12 @@ class Scale:
         """The label in [-1, 1]."""
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         return None if value is None else (value - middle) / half
+
+
+def _ends(text: str) -> tuple[float, float] | None:
+    match = _RANGE.fullmatch(text.strip())
+    low, high = map(_number_or_none, match.groups()) if match else (None, None)
+    return None if low is None or high is None else (low, high)
 
 
 def _number_or_none(word: str) -> float | None:
@@ -198,12 +216,12 @@ def parse(
 
     role = "path"
     try:
-        path = (text("path") or "").removeprefix("./")
+        path = path_of(row, roles.get("path", ""))
         if not _PATH.fullmatch(path):
             raise ValueError("it names no file below the table; write folders with '/'")
         values = []
         for role in ("valence", "arousal"):
-            values.append(scale.value(row.get(roles.get(role, ""), "")))
+            values.append(scale.axis(role).value(row.get(roles.get(role, ""), "")))
         role = "expression"
         word = text("expression")
         expression = None if word is None or scale.is_null(word) else word
@@ -214,6 +232,9 @@ def parse(
         role = "box"
         box = _box([number(side) for side in _CORNERS], corners=True)
         box = box or _box([number(side) for side in _SIZE], corners=False)
+        for role in ("box", "box_xywh"):
+            cell = text(role)
+            box = box or (_box(_cell(cell, 4), corners=role == "box") if cell else None)
         role = "landmarks"
         landmarks = _landmarks(text("landmarks"))
         role = "time" if "start" not in roles else "start"
@@ -258,7 +279,9 @@ def _seconds(
     return start, end
 
 
-def _box(sides: list[float | None], *, corners: bool) -> tuple[float, float, float, float] | None:
+def _box(
+    sides: Sequence[float | None], *, corners: bool
+) -> tuple[float, float, float, float] | None:
     known = [side for side in sides if side is not None]
     if not known:
         return None
@@ -276,12 +299,26 @@ def _box(sides: list[float | None], *, corners: bool) -> tuple[float, float, flo
     return box
 
 
+def path_of(row: Mapping[str, str], column: str) -> str:
+    """What one column holds, or several joined as folders are."""
+    columns = [column] if column in row else column.split("/")
+    parts = [
+        part for name in columns if (part := row.get(name, "").strip()).casefold() not in NULLS
+    ]
+    return "/".join([*(part.rstrip("/") for part in parts[:-1]), *parts[-1:]]).removeprefix("./")
+
+
+def _cell(text: str, count: int, what: str = "") -> tuple[float, ...]:
+    found = foreign.numbers(re.sub(r"[,;\s]+", ";", text.strip("[]() \t")), ";")
+    if len(found) != count:
+        raise ValueError(f"it has {len(found)} numbers, not {count}{what}")
+    return found
+
+
 def _landmarks(text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
-    found = foreign.numbers(re.sub(r"[,;\s]+", ";", text.strip("[]() \t")), ";")
-    if len(found) != 136:
-        raise ValueError(f"it has {len(found)} numbers, not 136 (68 points x, y)")
+    found = _cell(text, 136, " (68 points x, y)")
     if max(map(abs, found)) <= 1:
         raise ValueError("they lie within one pixel; landmarks are in pixels, so multiply shares")
     return found

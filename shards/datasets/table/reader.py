@@ -19,7 +19,7 @@ from typing import Any, get_args
 from shards.datasets.annotations import key_part
 from shards.datasets.preflight import require_folder
 from shards.datasets.table.classes import Vocabulary
-from shards.datasets.table.columns import Row, Scale, assign
+from shards.datasets.table.columns import Row, Scale, assign, path_of
 from shards.datasets.table.frames import film_at
 from shards.datasets.table.kept import names_for
 from shards.datasets.table.sources import Source, sources
@@ -38,18 +38,21 @@ class Options:
     allow_count: bool = False  # go on without the rows that cannot be used
     labels: str | int = ""  # the table, below the root
     columns: str | int = ""  # that are not found by name: "valence:v,path:img"
-    range: str | int = "-1..1"  # the published scale
+    range: str | int = "-1..1"  # the published scale, or valence's and arousal's
     null: str | int = ""  # what means "not labelled"
     classes: str | int = ""  # their names in the order of their codes
     split: str | int | None = None
     split_seed: int | str = 0  # another one deals otherwise
     dataset: str | int = "table"  # what the index calls it
+    films: str | int = ""  # "whole": a row may be about all of a film
 
     def __post_init__(self) -> None:
         if self.split is not None and self.split not in get_args(By):
             raise ValueError(f"split={self.split}: choose one of {', '.join(get_args(By))}")
         if not isinstance(self.split_seed, int):
             raise ValueError(f"split_seed={self.split_seed}: write a whole number from 0")
+        if self.films not in ("", "whole"):
+            raise ValueError(f"films={self.films}: write whole, or leave it out")
         if not is_dataset(self.dataset) or self.dataset in DATASETS[:-1]:
             raise ValueError(
                 f"dataset={self.dataset}: a name is a letter a-z, then up to 31 letters a-z, "
@@ -71,7 +74,8 @@ def read(root: Path, findings: Findings, **options: Any) -> Iterator[Sample]:
     require_folder(root, "the images and their table")
     scale = Scale.of(str(told.range), str(told.null))
     found = sources(root, str(told.labels))
-    tables = [_understood(root, source, str(told.columns), scale) for source in found]
+    understood = (_understood(root, source, str(told.columns), scale) for source in found)
+    tables = [table._replace(whole=told.films == "whole") for table in understood]
     roles, folders = [table.roles for table in tables], all(one.split for one in found)
     survey = Survey(dealing(told.split, int(told.split_seed), roles, folders))
     for table in tables:
@@ -124,11 +128,12 @@ vars(read).update(__signature__=Signature(_NAMED))  # by which options are check
 def _understood(root: Path, source: Source, columns: str, scale: Scale) -> Table:
     roles = assign(source.columns, columns, str(source.path))
     beside = source.path if source.path.is_dir() else source.path.parent
-    first = [row.get(roles["path"], "") for _, row in islice(source.rows(), 200)]
+    first = [path_of(row, roles["path"]) for _, row in islice(source.rows(), 200)]
     places = [beside, root, beside / "images", root / "images"]
     hits = {place: sum((place / name).is_file() for name in first if name) for place in places}
     images = max(places, key=lambda place: hits[place])
-    others = names_for(name for name in source.columns if name not in roles.values())
+    used = {*roles.values(), *(roles["path"].split("/"))}
+    others = names_for(name for name in source.columns if name not in used)
     return Table(source, roles, others, scale, images)
 
 
@@ -159,8 +164,8 @@ def _samples(
         "landmarks_source": "table" if row.landmarks else None,
         "expression_raw": code,
         "expression": canonical,
-        "valence": None if half else table.scale.unit(row.valence),
-        "arousal": None if half else table.scale.unit(row.arousal),
+        "valence": None if half else table.scale.axis("valence").unit(row.valence),
+        "arousal": None if half else table.scale.axis("arousal").unit(row.arousal),
         "valence_raw": row.valence,
         "arousal_raw": row.arousal,
     }

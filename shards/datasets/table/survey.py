@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from shards.datasets.preflight import check_each, strictness
 from shards.datasets.table.classes import MOST, Vocabulary
 from shards.datasets.table.columns import Row, Scale, parse
+from shards.datasets.table.frames import WHOLE
 from shards.datasets.table.kept import Kept
 from shards.datasets.table.sources import Source
 from shards.datasets.table.splits import Dealing, is_film
@@ -31,12 +32,17 @@ class Table(NamedTuple):
     others: dict[str, str]  # columns that are nothing else, and what an index calls them
     scale: Scale
     images: Path
+    whole: bool = False  # a film without frame and time is labelled as a whole
 
     def parsed(self) -> Iterator[tuple[int, Row | ValueError]]:
         """Each row with its number, or what is wrong with it."""
         for number, row in self.source.rows():
             try:
-                yield number, parse(row, self.roles, self.scale, self.others)
+                found = parse(row, self.roles, self.scale, self.others)
+                bare = self.whole and found.frame is None and found.seconds is None
+                if bare and is_film(found.path):
+                    found = found._replace(seconds=(0.0, WHOLE))
+                yield number, found
             except ValueError as error:
                 yield number, error
 
@@ -97,7 +103,10 @@ class Survey:
             return str(error)
         if is_film(row.path):
             if row.frame is None and row.seconds is None:
-                return f"{row.path} is a film; say which frame, time, or start and end"
+                return (
+                    f"{row.path} is a film; say which frame, time, or start and end, or pass "
+                    "--option films=whole if a row is about all of it"
+                )
             if row.frame is None and row.seconds and self._overlaps(row):
                 return (
                     f"its interval overlaps another of {row.path}; a frame has one label, so end "
@@ -214,22 +223,23 @@ def _judge_range(scale: Scale, found: Survey, findings: Findings) -> None:
         )
     if found.highs[0] < found.lows[0]:
         return
-    ends = dict(zip(_AXES, zip(found.lows, found.highs, strict=True), strict=True))
-    said = " and ".join(f"{axis} {low:g}..{high:g}" for axis, (low, high) in ends.items())
-    plausible = not (min(found.lows) >= 0 and (scale.low, scale.high) == (-1, 1))
+    said, facts, unsigned = [], {}, False
+    for name, low, high in zip(_AXES, found.lows, found.highs, strict=True):
+        axis = scale.axis(name)
+        said.append(f"{name} {low:g}..{high:g} of {axis.low:g}..{axis.high:g}")
+        facts[name] = {
+            "found": [low, high],
+            "scale": [axis.low, axis.high],
+            "becomes": [axis.unit(low), axis.unit(high)],
+        }
+        unsigned |= low >= 0 and (axis.low, axis.high) == (-1, 1)
     findings.check(
         "range",
-        plausible,
-        f"{said} of {scale.low:g}..{scale.high:g} become [-1, 1]"
-        + ("" if plausible else "; nothing is negative, is the scale 0..1? then pass range=0..1"),
+        not unsigned,
+        f"{' and '.join(said)} become [-1, 1]"
+        + ("; nothing is negative, is the scale 0..1? then pass range=0..1" * unsigned),
         level="warn",
-        facts={
-            **{
-                axis: {"found": list(pair), "becomes": [*map(scale.unit, pair)]}
-                for axis, pair in ends.items()
-            },
-            "scale": [scale.low, scale.high],
-        },
+        facts=facts,
     )
 
 

@@ -71,7 +71,7 @@ def test_a_table_is_explained_before_it_is_sharded(tmp_path: Path):
     said = " ".join(shown.stderr.split())
     assert "columns: " in said and "valence from 'valence'" in said
     assert "kept columns: kept for --where and --by: 'age' (int)" in said
-    assert "range: valence 1..6 and arousal 4..9 of 1..9 become [-1, 1]" in said
+    assert "range: valence 1..6 of 1..9 and arousal 4..9 of 1..9 become [-1, 1]" in said
     assert "classes: 2 classes: bored (0, no expression of ours), joy (1 -> 1)" in said
     assert "splits: the split is given: 4 train, 2 val rows" in said
     assert said.count("example: {'path': ") == 5
@@ -83,7 +83,7 @@ def test_for_machines_it_is_one_object(tmp_path: Path):
     assert report["complete"] and report["splits"] == {"train": 4, "val": 2}
     facts = {check["check"]: check["facts"] for check in report["checks"] if "facts" in check}
     assert facts["splits"] == {"by": "given", "rows": {"train": 4, "val": 2}}
-    assert facts["range"]["valence"] == {"found": [1, 6], "becomes": [-1, 0.25]}
+    assert facts["range"]["valence"] == {"found": [1, 6], "scale": [1, 9], "becomes": [-1, 0.25]}
     assert facts["classes"]["names"] == ["bored", "joy"]
     assert "example" not in shown.stderr
 

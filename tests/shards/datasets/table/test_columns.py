@@ -58,7 +58,42 @@ def test_published_scales_become_the_unit_square(
         scale.value(str(high + 0.001))
 
 
-@pytest.mark.parametrize("range_", ["", "1", "9..1", "1..1", "a..b", "1..9..2", "...", "1..inf"])
+def test_arousal_may_have_a_scale_of_its_own() -> None:
+    scale = Scale.of("-1..1,0..1", "-9")  # as OMG-Emotion has it
+    row = {"path": "a.jpg", "valence": "-0.5", "arousal": "0.5"}
+    found = parse(row, {name: name for name in row}, scale)
+    assert scale.axis("valence").unit(found.valence) == -0.5
+    assert scale.axis("arousal").unit(found.arousal) == 0
+    assert scale.axis("arousal").value("-9") is None
+    with pytest.raises(ValueError, match=r"arousal '-0.5': -0.5 is outside 0\.\.1"):
+        parse({**row, "arousal": "-0.5"}, {name: name for name in row}, scale)
+
+
+def test_a_path_may_stand_in_two_columns() -> None:
+    roles = assign(["Folder", "Filename"], "path:Folder/Filename", "t")
+    names = {"Folder": "mscoco/images/", "Filename": "a.jpg"}
+    assert parse(names, roles, UNIT).path == "mscoco/images/a.jpg"
+    assert parse({**names, "Folder": ""}, roles, UNIT).path == "a.jpg"
+    for wrong in ("../x", "/etc", ".hidden"):
+        with pytest.raises(ValueError, match="it names no file below"):
+            parse({**names, "Folder": wrong}, roles, UNIT)
+
+
+@pytest.mark.parametrize(
+    ("role", "text"), [("box", "[1, 2, 4, 6]"), ("box_xywh", "1 2 3 4"), ("box", "1;2;4;6")]
+)
+def test_a_box_may_stand_in_one_cell(role: str, text: str) -> None:
+    roles = assign(["path", "BBox"], f"{role}:BBox", "t")
+    assert parse({"path": "a.jpg", "BBox": text}, roles, UNIT).box == (1, 2, 4, 6)
+    assert parse({"path": "a.jpg", "BBox": ""}, roles, UNIT).box is None
+    with pytest.raises(ValueError, match="it has 3 numbers, not 4"):
+        parse({"path": "a.jpg", "BBox": "1 2 3"}, roles, UNIT)
+
+
+@pytest.mark.parametrize(
+    "range_",
+    ["1..9,", "1..9,2..3,1..2", "", "1", "9..1", "1..1", "a..b", "1..9..2", "...", "1..inf"],
+)
 def test_a_range_that_is_none_is_refused(range_: str) -> None:
     with pytest.raises(ValueError, match=r"write the ends of the published scale, as in 1\.\.9"):
         Scale.of(range_, "")

@@ -192,6 +192,27 @@ def test_a_table_becomes_shards(clean: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "out")
 
 
+def test_the_order_of_rows_changes_no_split(clean: Path, tmp_path: Path) -> None:
+    before = {s.original_path: s.split for s in read_tree(table, clean, split_seed=3).samples}
+    root = spoiled(clean, tmp_path, "table")
+    header, *rows = (root / "labels.csv").read_text().splitlines()
+    (root / "labels.csv").write_text("\n".join([header, *reversed(rows)]))
+    again = {s.original_path: s.split for s in read_tree(table, root, split_seed=3).samples}
+    assert again == before and set(before.values()) == {"train", "val"}
+
+
+def test_the_same_picture_in_two_splits_is_said(tmp_path: Path) -> None:
+    pictures(tmp_path / "raw", "a.png", "b.png", "c.png")
+    shutil.copy(tmp_path / "raw/a.png", tmp_path / "raw/again.png")
+    rows = "a.png,train\nb.png,train\nc.png,val\nagain.png,val\n"
+    (tmp_path / "raw/labels.csv").write_text(f"path,split\n{rows}")
+    options = BuildOptions(engine=Engine("joblib", jobs=1))
+    report = build("table", tmp_path / "raw", tmp_path / "out", options)
+    (leak,) = [c for c in report.findings.checks if c["check"] == "images in several splits"]
+    assert leak["outcome"] == "warn" and "1 images stand in more than one split" in leak["detail"]
+    assert "t_a (train)" in leak["detail"] and "t_again (val)" in leak["detail"]
+
+
 def test_options_go_by_the_names_of_the_reader_and_are_refused_as_typed(clean: Path) -> None:
     known = list(signature(table.read).parameters)
     assert known[:3] == ["root", "findings", "allow_count"]

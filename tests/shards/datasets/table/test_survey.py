@@ -43,9 +43,8 @@ def test_it_says_what_it_understood(tmp_path: Path) -> None:
     assert facts(reading, "kept columns") == [{"age": "int"}]
     assert facts(reading, "range") == [
         {
-            "scale": [1, 9],
-            "valence": {"found": [1, 9], "becomes": [-1, 1]},
-            "arousal": {"found": [1, 9], "becomes": [-1, 1]},
+            axis: {"found": [1, 9], "scale": [1, 9], "becomes": [-1, 1]}
+            for axis in ("valence", "arousal")
         }
     ]
     assert facts(reading, "classes") == [
@@ -163,3 +162,13 @@ def test_keys_that_the_first_line_lacks_are_columns(tmp_path: Path) -> None:
         (0.5, {"age": 3}),
     ]
     assert details(reading, "kept columns") == ["kept for --where and --by: 'age' (int)"]
+
+
+def test_a_film_may_be_labelled_as_a_whole_where_that_is_said(tmp_path: Path) -> None:
+    text = "path,valence,arousal\na.avi,0.5,-0.5\n"
+    stopped = of_a_film(tmp_path, text)
+    assert_stops(stopped, "a.avi is a film; say which frame, .* or pass --option films=whole")
+    whole = read_tree(table, tmp_path, films="whole")
+    assert [s.frame_index for s in whole.samples] == list(range(20)) and not whole.skipped
+    with pytest.raises(ValueError, match="films=some: write whole, or leave it out"):
+        read_tree(table, tmp_path, films="some")
