@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
+from avce.commands import app
+from shards import LabelIndex
+from shards.standins.layouts import write_video
+from tests.shards.trees import blob
+
+KINDS = (".jpg", ".png", ".mp4")
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
@@ -19,6 +31,58 @@ def run(*words: object, cwd: Path) -> None:
     command = [sys.executable, *map(str, words)]
     done = subprocess.run(command, cwd=cwd, env=known, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def tables(page: str) -> tuple[dict[str, list[list[str]]], list[list[str]]]:
+    """The tables and lists of files that a page shows, and the commands it types, by block."""
+    blocks = re.findall(r"```(\S+)(?: (\S+))?\n(.*?)```", page, re.DOTALL)
+    shown = {name: list(csv.reader(io.StringIO(text))) for kind, name, text in blocks if name}
+    typed = [text.replace("\\\n", " ").splitlines() for kind, _, text in blocks if kind == "bash"]
+    return shown, typed
+
+
+def draw(name: str, rows: list[list[str]], place: Path) -> None:
+    """A table where the page says, with the pictures and films that it names; or those files."""
+    listed = not name.endswith(".csv")
+    root = place / (name if listed else Path(name).parent)
+    root.mkdir(exist_ok=True)
+    if not listed:
+        with (place / name).open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    for number, row in enumerate(rows if listed else rows[1:]):
+        joined = (Path(*pair) for pair in pairwise(row))
+        for path in (root / one for one in [*map(Path, row), *joined] if one.suffix in KINDS):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".mp4":
+                write_video(path, [blob(100 * number + k, 64) for k in range(25)], 25)
+            else:
+                Image.fromarray(blob(number, 96)).save(path)
+
+
+ROWS = {"photos": 5, "faces": 5, "talks": 30, "emotic": 3, "omg": 75, "fer": 4}
+
+
+def test_anyones_data_becomes_shards_as_the_page_types_it(tmp_path, monkeypatch):
+    page = (DOCS / "datasets.md").read_text().partition("### From your labels")[2]
+    shown, typed = tables(page)
+    for name, rows in shown.items():
+        draw(name, rows, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    lines = [line for block in typed for line in block if line.startswith("python cli.py ")]
+    for line in lines:
+        if line.split()[2] in ("shard", "inspect"):
+            done = CliRunner().invoke(app, shlex.split(line)[2:])
+            assert done.exit_code == 0, f"{line}: {done.output} {done.exception!r}"
+    found = {name: LabelIndex.open(f"data/shards/{name}") for name in ROWS}
+    assert {name: len(index) for name, index in found.items()} == ROWS
+    assert found["faces"].classes == ["bored", "curious"]
+    assert found["faces"].splits == {"train": 3, "val": 2}
+    assert found["emotic"].splits == {"train": 2, "val": 1}
+    assert found["emotic"].extra == ["Dominance", "Gender"]
+    assert found["omg"].classes[4] == "neutral" and len(found["omg"].where(va_valid=True)) == 75
+    assert found["fer"].splits == {"train": 2, "val": 1, "test": 1}
+    assert found["fer"].extra == ["neutral", "happiness", "surprise"]
+    assert found["photos"].extra == ["site"] and len(found["photos"].where(va_valid=True)) == 4
 
 
 def test_the_worked_examples_of_the_architecture_run_in_their_order(tmp_path):
