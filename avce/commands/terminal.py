@@ -140,20 +140,23 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], on: Console = out
+) -> None:
     """A table whose first column is words and whose numbers line up on the right.
 
-    The title is a line of its own: a path in it must not be broken where the table ends.
+    The title is a line of its own: a path in it must not be broken where the table ends. Nor does
+    a narrow terminal cost a digit.
     """
     drawn = Table()
-    drawn.add_column(columns[0])
+    drawn.add_column(columns[0], overflow="fold")
     for column in columns[1:]:
-        drawn.add_column(column, justify="right")
+        drawn.add_column(column, justify="right", overflow="fold")
     for row in rows:
         drawn.add_row(*map(plain, row))
     if title:
-        out.print(Text(plain(title), "bold"), soft_wrap=True)
-    out.print(drawn)
+        on.print(Text(plain(title), "bold"), soft_wrap=True)
+    on.print(drawn)
 
 
 def print_report(report: Any) -> None:
@@ -180,7 +183,7 @@ def tell_draws(by: str, groups: Sequence[tuple[str, int, float]]) -> None:
     rows = [(name, f"{n:,}", f"{each:,.1f}", f"{each / n:.3g}") for name, n, each in shown]
     some = f", of {len(ordered):,} groups the largest and the smallest" if shown != ordered else ""
     tell(f"balance={by}: expected in an epoch{some}")
-    err.print(table("", ("", "samples", "draws", "draws of a sample"), rows))
+    print_table("", ("", "samples", "draws", "draws of a sample"), rows, on=err)
 
 
 def print_facts(folder: Path, facts: dict[str, Any]) -> None:

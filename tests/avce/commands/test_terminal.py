@@ -170,8 +170,10 @@ def test_a_path_is_not_broken_where_a_table_ends(width, capsys, monkeypatch):
     """It could not be pasted."""
     monkeypatch.setattr(terminal.out, "width", width, raising=False)
     title = f"{'folder/' * 20}run: 3 samples"
-    terminal.print_table(title, ("split", "n"), [("train", "3")])
-    assert capsys.readouterr().out.splitlines()[0] == title
+    terminal.print_table(title, ("split", "n"), [("train", "-0.123456")])
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == title
+    assert "-0.123456" in "".join(line.split("│")[-2].strip() for line in rest if "│" in line)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
