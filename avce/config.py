@@ -145,6 +145,9 @@ class Config:
     # the supervised loss
     supervised: Literal["full", "mse_only"] = _is("full", "row 8: with correlations or without")
     correlation_weight: Weight = _is(0.5, "of 1 - PCC and 1 - CCC")
+    reweigh: Literal["none", "plane"] = _is(
+        "none", "plane: errors weigh by how rare their label is in the training set"
+    )
     moments: MomentsKind = _is("population", "row 21, in the loss")
     label_scale: Positive = _is(
         1.0, "row 18: 0.8 was used once, for training and validation labels"
@@ -387,6 +390,13 @@ def _check_agreement(config: Config) -> None:
         raise ValueError(
             f"balance is {config.balance!r}, but the field holds none, expression, plane:N (N x N "
             "cells, N from 2 to 100), or a column of the index"
+        )
+    if config.reweigh == "plane" and config.task != "va":
+        raise ValueError("reweigh=plane weighs valence and arousal; use balance=expression")
+    if config.reweigh == "plane" and config.balance.startswith("plane:"):
+        raise ValueError(
+            f"balance={config.balance} makes rare labels common and reweigh=plane makes them weigh "
+            "more: set one of them"
         )
     if config.balance != "none" and config.order == "blocks":
         raise ValueError(

@@ -33,4 +33,5 @@ def _cells(selection: Selection, n: int) -> tuple[list[str], np.ndarray]:
 
 def _values(selection: Selection, name: str) -> tuple[list[str], np.ndarray]:
     values, codes = selection.coded(name)
-    return [EXPRESSIONS[v] if name == "expression" else str(v) for v in values], codes
+    named = {"expression": EXPRESSIONS, "expression_raw": selection.index.classes}.get(name, ())
+    return [named[v] if named and 0 <= v < len(named) else str(v) for v in values], codes

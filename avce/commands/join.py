@@ -332,8 +332,9 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
         contrast=config.jitter_contrast,
         saturation=config.jitter_saturation,
     )
+    by = config.class_column if config.balance == "expression" else config.balance
     try:
-        groups = grouped(selection, config.balance) if training else None
+        groups = grouped(selection, by) if training else None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     return batches(

@@ -68,10 +68,14 @@ def train(
     tell_draws(config.balance, training.order.expected())
     folder = resume or run or Path(of_first_rank(str(RUNS / f"{learning.recipe}-{stamp()}")))
     begun = resume is not None and newest_checkpoint(resume / "checkpoints") is not None
+    method = build_method(config, pretrained=not begun)
+    if config.reweigh == "plane":
+        weights = method.reweigh(parts["train"].targets())
+        tell(f"reweigh=plane: errors weigh {weights.min():.3g} to {weights.max():.3g} times")
     with training_bar() as progress:
         try:
             fit(
-                build_method(config, pretrained=not begun),
+                method,
                 config,
                 training,
                 held_out,

@@ -5,14 +5,18 @@ The trainer knows phases, not methods.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from avce.config import Config
+from avce.method.density import plane_weights, weights_at
 from avce.method.losses import RegressionLoss
 from avce.method.models import AVModel
 from avce.ranks import gather
+from avce.scores.evaluate import device_of
 
 
 class Method(nn.Module):
@@ -25,12 +29,15 @@ class Method(nn.Module):
     """
 
     phases: dict[str, tuple[str, ...]]
+    supervised: RegressionLoss
+    rarity: Tensor | None
     heads: tuple[str, ...] = ()  # networks trained by SGD at head_lr
 
     def __init__(self, model: AVModel, config: Config) -> None:
         super().__init__()
         self.model = model
         self.config = config
+        self.register_buffer("rarity", None, persistent=False)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -89,6 +96,26 @@ class Method(nn.Module):
                 if name != "extra_head":
                     self.get_submodule(name).eval()
         return self
+
+    def reweigh(self, labels: Any) -> Tensor:
+        """Let errors weigh by how rare their label is among `labels` (n, 2), those of the training
+        set; the weight of each cell of the plane. For `reweigh=plane`, before training."""
+        self.rarity = plane_weights(torch.as_tensor(labels)).float().to(device_of(self))
+        return self.rarity
+
+    def _regressed(self, preds: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The supervised loss on the plane; `target` is this rank's, as it was labelled."""
+        return self.supervised(preds, self._labels(target), self._weights(target))
+
+    def _weights(self, target: Tensor) -> Tensor | None:
+        if self.config.reweigh == "none":
+            return None
+        if self.rarity is None:
+            raise ValueError(
+                "reweigh=plane weighs by the labels of the training set, which are not known; call "
+                "method.reweigh(labels) before training"
+            )
+        return self._whole(weights_at(self.rarity, full(target)))
 
     def _labels(self, target: Tensor) -> Tensor:
         if self.config.task == "va":

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from avce.config import Config
 from avce.method.base import Method, full, supervised_loss
-from avce.method.losses import RegressionLoss
 from avce.method.models import AVModel, CAFCompressor
 from avce.ranks import world_size
 
@@ -163,7 +162,7 @@ class CAF(Method):
 
     def __init__(self, model: AVModel, config: Config) -> None:
         super().__init__(model, config)
-        self.supervised: RegressionLoss = supervised_loss(config)
+        self.supervised = supervised_loss(config)
         compressor = model.get_submodule("compressor")
         assert isinstance(compressor, CAFCompressor)
         self.discriminator = Discriminator(
@@ -188,7 +187,7 @@ class CAF(Method):
         if phase == "supervised":
             preds = self._whole(self.model(image))
             with torch.autocast(image.device.type, enabled=False):
-                return self.supervised(preds, self._labels(target))
+                return self._regressed(preds, target)
         rule, quantile = self.config.caf_threshold, self.config.caf_quantile
         scaled = full(target) * self.config.label_scale
         strong, weak = intensity_groups(scaled, intensity_threshold(scaled, rule, quantile))

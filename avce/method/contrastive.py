@@ -97,7 +97,6 @@ class Views(Method):
         self, z: Tensor, attentive: Tensor, inattentive: Tensor, target: Tensor
     ) -> dict[str, Tensor]:
         preds = self._whole(self.model.regressor(z))
-        target = self._labels(target)
         losses = self._supervised(preds, target)
         if self.contrast is not None:
             views = self._projected(preds, z, attentive, inattentive)
@@ -108,8 +107,9 @@ class Views(Method):
     def _supervised(self, preds: Tensor, target: Tensor) -> dict[str, Tensor]:
         with torch.autocast(preds.device.type, enabled=False):
             if self.config.task == "expression":
-                return {"cross_entropy": nn.functional.cross_entropy(preds, target.long())}
-            return self.supervised(preds, target)
+                codes = self._labels(target).long()
+                return {"cross_entropy": nn.functional.cross_entropy(preds, codes)}
+            return self._regressed(preds, target)
 
     def _projected(
         self, preds: Tensor, z: Tensor, attentive: Tensor, inattentive: Tensor

@@ -273,7 +273,8 @@ class RegressionLoss(nn.Module):
     """L_va = sum_k error_k + w (1 - mean_k PCC_k) + w (1 - mean_k CCC_k), as its three terms.
 
     `error` is the mean squared error of each axis, or its root (CAF). A batch of one has no
-    correlation: those two terms are left out there. w = 0 is the published loss.
+    correlation: those two terms are left out there. w = 0 is the published loss. `weights` (mean 1
+    over the training set, see `density.py`) weigh the squared errors, not the correlations.
     """
 
     def __init__(
@@ -287,9 +288,13 @@ class RegressionLoss(nn.Module):
         self.correlation_weight, self.moments, self.error = correlation_weight, moments, error
 
     def forward(
-        self, preds: Float[Tensor, "n k"], target: Float[Tensor, "n k"]
+        self,
+        preds: Float[Tensor, "n k"],
+        target: Float[Tensor, "n k"],
+        weights: Float[Tensor, " n"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        squared = (preds - target).square().mean(0)
+        squares = (preds - target).square()
+        squared = (squares if weights is None else weights[:, None] * squares).mean(0)
         error = squared if self.error == "mse" else torch.sqrt(squared + _EPS)
         losses = {self.error: error.sum()}
         if self.correlation_weight and preds.shape[0] > 1:

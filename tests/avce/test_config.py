@@ -196,6 +196,8 @@ def test_reading_is_strict():
         (["method=caf"], "set stack=caf"),
         (["stack=classifier", "encoder=resnet18"], "has none"),
         (["balance=expression", "order=blocks"], "use order=global"),
+        (["balance=plane:5", "reweigh=plane"], "set one of them"),
+        (["task=expression", "reweigh=plane"], "use balance=expression"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(settings, said):

@@ -21,6 +21,7 @@ from avce.scores.metrics import Moments
 CASES = {
     "avce, batch negatives": ("paper", "negatives=batch", "phases=joint"),
     "infonce": ("infonce", "phases=joint"),
+    "reweighed": ("paper", "reweigh=plane", "phases=joint"),
     "barlow_twins": ("barlow_twins", "phases=joint"),
 }
 
@@ -40,6 +41,7 @@ def batch() -> tuple[Tensor, Tensor]:
 def gradients(case: str, image: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Averaged over ranks, as distributed data parallel does; running statistics beside them."""
     method = build_method(config(*CASES[case])).train()
+    method.reweigh(batch()[1])
     torch.stack(list(method(image, target, "joint").values())).sum().backward()
     found = {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
     for gradient in found.values():

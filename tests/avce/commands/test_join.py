@@ -99,6 +99,10 @@ def test_classes_come_from_the_shards_unless_they_are_set(tmp_path):
     discrete = RECIPES["avce_discrete"]
     assert with_classes(discrete, index, []).classes == 5
     assert with_classes(discrete, index, ["classes=8"]) == discrete
+    even = with_settings(with_classes(discrete, index, []), ["balance=expression", "batch_size=10"])
+    groups = stream(index.part("train"), even, training=True).order.groups
+    assert groups is not None and set(groups.names) == set(WORDS)
+    assert stream(index.part("val"), even).order.groups is None
     assert with_classes(RECIPES["paper"], index, []) == RECIPES["paper"]
     others = LabelIndex.open(of_classes(tmp_path / "b", ("bored", "zen")))
     both = LabelIndex.open([*index.folders, *others.folders])

@@ -92,3 +92,30 @@ def test_the_supervised_loss_is_the_mean_squared_error_where_it_stands_alone():
     alone = supervised_loss(replace(CONFIG, supervised="mse_only"))
     squared = sum(((preds[:, k] - target[:, k]) ** 2).mean() for k in (0, 1))
     torch.testing.assert_close(torch.stack(list(alone(preds, target).values())).sum(), squared)
+
+
+def test_errors_weigh_by_how_rare_their_label_is_as_it_was_labelled():
+    """The cells are of labels before `label_scale`, and the correlations stay as they are."""
+    config = replace(CONFIG, reweigh="plane", label_scale=0.5, gather=True)
+    method = TwoHeads(config)
+    method.supervised = supervised_loss(config)
+    target = torch.tensor([[0.9, 0.9], [0.1, 0.2], [0.1, 0.2], [0.11, 0.21]], dtype=torch.float64)
+    preds = torch.tensor([[0.3, 0.1], [0.2, 0.1], [-0.3, 0.4], [0.1, 0.0]], dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"call method.reweigh\(labels\) before training"):
+        method._regressed(preds, target)
+    method.reweigh(target.numpy())
+    weights = torch.tensor([2.0, 2 / 3, 2 / 3, 2 / 3])  # 1/1 and 1/3, of mean 1
+    losses = method._regressed(preds, target)
+    wanted = (weights[:, None] * (preds - 0.5 * target).square()).mean(0).sum()
+    torch.testing.assert_close(losses["mse"], wanted, atol=1e-6, rtol=0)  # weights are float32
+    plain = TwoHeads(replace(config, reweigh="none"))
+    plain.supervised = method.supervised
+    for name in ("pcc", "ccc"):
+        assert losses[name] == plain._regressed(preds, target)[name]
+
+
+def test_weights_of_labels_are_no_part_of_what_is_saved():
+    method = TwoHeads(replace(CONFIG, reweigh="plane"))
+    names = set(method.state_dict())
+    method.reweigh(torch.zeros(3, 2))
+    assert set(method.state_dict()) == names

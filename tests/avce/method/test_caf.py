@@ -19,6 +19,7 @@ from avce.method.caf import (
     mutual_information,
     neighbour_counts,
 )
+from avce.method.density import weights_at
 from avce.recipes import RECIPES
 from tests.avce.faces import faces
 
@@ -182,6 +183,16 @@ def test_the_supervised_loss_is_a_root():
     assert method.predict(image).std().item() > 0
     with pytest.raises(ValueError, match="supervised, discriminator, adversarial"):
         method(image, target, "main")
+
+
+def test_errors_weigh_by_how_rare_their_label_is():
+    method = built("dropout=0", "reweigh=plane")
+    image, target, _ = faces()
+    weights = weights_at(method.reweigh(target), target)
+    losses = method(image, target, "supervised")
+    squares = (method.predict(image) - target).square()
+    errors = (weights[:, None] * squares).mean(0).sqrt().sum()
+    torch.testing.assert_close(losses["rmse"], errors, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [("caf_threshold=authors", "caf_margin=authors"), ()])

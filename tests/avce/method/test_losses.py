@@ -310,6 +310,12 @@ def test_regression_is_its_definition():
     )
     roots = RegressionLoss(error="rmse")(preds, target)
     assert value(roots["rmse"]) == pytest.approx(sum(math.sqrt(e) for e in errors), abs=1e-7)
+    weights = torch.linspace(0, 2, len(preds), dtype=torch.float64)
+    weighed = RegressionLoss()(preds, target, weights)
+    pairs = zip(weights, (preds - target).tolist(), strict=True)
+    slow = sum(float(w) * e**2 for w, errors in pairs for e in errors)
+    assert value(weighed["mse"]) == pytest.approx(slow / len(preds))
+    assert weighed["ccc"] == got["ccc"] and weighed["pcc"] == got["pcc"]
     assert set(RegressionLoss(0.0)(preds, target)) == {"mse"}
     assert set(RegressionLoss()(preds[:1], target[:1])) == {"mse"}  # one sample: no correlation
 
