@@ -53,7 +53,7 @@ class _Walk:
         self.instance = instance
         self.program = instance.program
         self.positive = self.program.positive
-        self.guarded = bool(self.positive.any())
+        self.guarded = self.program.guarded
         self.count = self.program.sizes[0] + int(self.positive.sum())
 
     def start(self) -> tuple[_State, Local]:

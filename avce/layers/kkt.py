@@ -22,7 +22,13 @@ TINY = 1e-300  # what a positive entry is kept above: its logarithm must exist
 _HUGE = 1e300
 _EPSILON = 2.2e-16
 _DOUBT, _LOST = 1e-9, 1e-6
+_BLIND, _APART = 2, 4  # steps before the first look at the residuals, and apart on a device
 TIE = 1e-12  # a constraint this close to its bound counts as active, as in the closed form
+
+
+def runs_ahead(device: torch.device) -> bool:
+    """Whether the host queues work there, so that each number it asks for is a wait."""
+    return device.type != "cpu"
 
 
 class Point(NamedTuple):
@@ -73,6 +79,8 @@ class Instance:
         self.device = self.theta[0].device
         self.program = program.to(self.device)
         self.quadratic = program.hessian is not None
+        self.ahead = runs_ahead(self.device)
+        self._rises = program.rises
         self._fix_offsets()
         # How large the numbers are that a row was given, (b,).
         self.scale = torch.stack([t.reshape(self.batch, -1).abs().amax(1) for t in self.theta])
@@ -92,7 +100,7 @@ class Instance:
             self.g0 = program.inequalities(zero, self.theta)
         if program.plane is not None:
             self.h0 = program.equalities(zero, self.theta)
-        self.sums = program.one_signed is not None and bool(program.one_signed.any())
+        self.pull = self.linear.abs()
 
     def origin(self) -> Point:
         """A point to start from when nothing is known; off zero where norms have no slope."""
@@ -101,6 +109,17 @@ class Instance:
         x = torch.zeros(self.batch, self.program.size, **blank) + 1e-2 * (not self.quadratic)
         x = torch.where(positive, 1.0, x)
         return Point(x, x.new_zeros(self.batch, k), x.new_zeros(self.batch, m))
+
+    def looks(self, taken: int) -> bool:
+        """Whether to ask for the residuals after so many Newton steps: a look costs half a step."""
+        since = taken - _BLIND
+        return since >= 0 and (not self.ahead or since % _APART == 0)
+
+    def rises(self, hessian: Tensor) -> bool:
+        """Whether a diagonal Hessian is above zero; asked once where asking is a wait."""
+        if self._rises is None or not (self.quadratic or self.ahead):
+            self._rises = bool((hessian > 0).all())
+        return self._rises
 
     def rows(self, chosen: Tensor) -> Instance:
         return Instance(self.program, [t[chosen] for t in self.theta])
@@ -179,7 +198,7 @@ def solve_active(
     [ A    0      0   ] [nu ]   [r3]
     """
     program = instance.program
-    if program.simple and bool((local.hessian > 0).all()):
+    if program.simple and instance.rises(local.hessian):
         return _solve_bounds(instance, local, active, r1, r2, r3)
     return _solve_dense(instance, local, active, r1, r2, r3)
 
@@ -192,8 +211,9 @@ def _solve_bounds(
     assert bounds is not None
     zero = torch.zeros_like(r1)
     weight = active.to(r1.dtype)
-    count = bounds.gather(weight)
-    fixed = bounds.gather(weight * r2 / bounds.coefficients) / count.clamp(min=1)
+    held, count = weight / bounds.coefficients, bounds.gather(weight)
+    many = count.clamp(min=1)
+    fixed = bounds.gather(held * r2) / many
     inverse = torch.where(count > 0, zero, 1 / local.hessian)
     start = fixed + inverse * r1
     plane = local.plane
@@ -210,8 +230,8 @@ def _solve_bounds(
         nu = _solve_matrix(schur, residual)
         pulled = torch.einsum("bkn,bk->bn", plane.expand(len(nu), -1, -1), nu)
     x = start - inverse * pulled
-    stress = (r1 - local.hessian * x - pulled) / count.clamp(min=1)
-    return Step(x, weight * bounds.pick(stress) / bounds.coefficients, nu)
+    stress = (r1 - local.hessian * x - pulled) / many
+    return Step(x, held * bounds.pick(stress), nu)
 
 
 def _batched(plane: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -265,16 +285,17 @@ def polish(instance: Instance, point: Point, steps: int = 10) -> tuple[Point, Te
     at most 1e-12 where the polish came through, larger (or NaN) where it did not, or where
     rounding leaves x fewer than six digits.
     """
-    before = torch.full((instance.batch,), torch.inf, device=instance.device)
+    before, taken = torch.full((instance.batch,), torch.inf, device=instance.device), 0
     while True:
         local, active, point = _settle(instance, point)
-        sizes = _sizes(instance, local, point)
-        error = _relative_error(local, active, sizes)
-        done = (error <= 1e-13) | ((error >= before) & (error <= 1e-11)) | error.isnan()
-        if not steps or bool(done.all()):
-            return point, torch.maximum(error, _lost(instance, local, active, sizes))
-        before, steps = error, steps - 1
-        point = _newton(instance, local, active, point)
+        if taken == steps or instance.looks(taken):
+            sizes = _sizes(instance, local, point)
+            error = _relative_error(local, active, sizes)
+            done = (error <= 1e-13) | ((error >= before) & (error <= 1e-11)) | error.isnan()
+            if taken == steps or bool(done.all()):
+                return point, torch.maximum(error, _lost(instance, local, active, sizes))
+            before = error
+        point, taken = _newton(instance, local, active, point), taken + 1
 
 
 def _settle(instance: Instance, point: Point) -> tuple[Local, Tensor, Point]:
@@ -299,9 +320,9 @@ def _sizes(instance: Instance, local: Local, point: Point) -> _Sizes:
     program, reach, lam = instance.program, 1 + point.x.abs(), point.lam.abs()
     curvature, plane = local.hessian.abs(), local.plane.abs()
     bent = curvature * reach if program.diagonal else _times(curvature, reach)
-    pulled = instance.linear.abs() + _pulled(point.nu.abs(), plane)
+    pulled = instance.pull + _pulled(point.nu.abs(), plane)
     if program.bounds is not None:
-        steep = program.bounds.coefficients.abs()
+        steep = program.bounds.steep
         pulled, g = pulled + program.bounds.gather(lam * steep), program.bounds.pick(reach) * steep
     else:
         jacobian = local.jacobian.abs()
@@ -360,7 +381,7 @@ def _missing(instance: Instance, h: Tensor) -> Tensor:
     arrives from anywhere; the plain sum takes a step for each factor of e.
     """
     summed = instance.program.one_signed
-    if not instance.sums or summed is None:
+    if not instance.program.sums or summed is None:
         return -h
     total = -instance.h0
     ratio = 1 + h / total
@@ -370,7 +391,7 @@ def _missing(instance: Instance, h: Tensor) -> Tensor:
 
 def move(instance: Instance, x: Tensor, step: Tensor) -> Tensor:
     """x + step; entries that must stay positive move by a factor, which agrees to first order."""
-    if not instance.program.positive.any():
+    if not instance.program.guarded:
         return x + step
     # exp2, as torch's exp splits over threads from 2,048 numbers on.
     factor = ((step / x).clamp(-700, 700) * _LOG2E).exp2()

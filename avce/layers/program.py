@@ -157,6 +157,7 @@ class Bounds:
 
     def __init__(self, entries: Tensor, coefficients: Tensor, size: int):
         self.entries, self.coefficients, self.size = entries, coefficients, size
+        self.steep = coefficients.abs()
         every = torch.arange(size, device=entries.device)
         # One bound an entry, in order, as for p >= 0: nothing needs to be moved about.
         self.in_order = len(entries) == size and bool((entries == every).all())
@@ -203,6 +204,10 @@ class Program:
     bounds: Bounds | None = None
     one_signed: Tensor | None = None  # (equalities,) bool: rows of `plane` that sum positive terms
     sizes: tuple[int, int] = (0, 0)  # numbers of inequalities and equalities
+    # Known without asking a device:
+    guarded: bool = False  # whether any entry is positive
+    sums: bool = False  # whether any equality is one-signed
+    rises: bool | None = None  # whether a constant Hessian has a diagonal above zero
     copies: dict[torch.device, Program] = field(default_factory=dict)
 
     @property
@@ -287,6 +292,7 @@ def build(declared: Declaration) -> Program:
         g=[translate(g) for g in inequalities],
         h=[translate(h) for h in equalities],
         positive=_positive(columns, size, lift.positive),
+        guarded=bool(lift.positive),
         diagonal=_is_diagonal(columns, size, [objective, *inequalities]),
         sizes=(sum(g.size for g in inequalities), sum(h.size for h in equalities)),
     )
@@ -354,12 +360,14 @@ def _fix_constants(
         slope = torch.func.jacrev(lambda y: program.objective(y, theta)[0])
         full = torch.func.jacrev(slope)(x)[0, :, 0]
         program.hessian = full.diagonal().clone() if program.diagonal else full
+        program.rises = bool((full.diagonal() > 0).all())
     if all(has_constant_jacobian(part) for part in g):
         jacobian = torch.func.jacrev(lambda y: program.inequalities(y, theta)[0])(x)[:, 0]
         program.jacobian, program.bounds = jacobian, _bounds(jacobian)
     if all(has_constant_jacobian(part) for part in h):
         plane = torch.func.jacrev(lambda y: program.equalities(y, theta)[0])(x)[:, 0]
         program.plane, program.one_signed = plane, _one_signed(plane, program.positive)
+        program.sums = bool(program.one_signed.any())
 
 
 def _one_signed(plane: Tensor, positive: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ class Solver:
                 whole[rows] = part
             for row, verdict in zip(rows.tolist(), said, strict=True):
                 verdicts[row] = verdict if verdict != FAILED else verdicts[row]
-        pairs = zip(verdicts, error.tolist(), instance.scale.tolist(), strict=True)
-        return point, [_judged(*each) for each in pairs]
+        sizes = torch.stack([error, instance.scale]).tolist()
+        return point, [_judged(*each) for each in zip(verdicts, *sizes, strict=True)]
 
     def _attempts(self) -> list[tuple[Attempt, float]]:
         if self.engine == "batched":
