@@ -34,6 +34,7 @@ FAR = 1e6  # pixels; no coordinate of a picture lies beyond
 _LINE = MIB  # characters; a row of AffectNet has a thousand
 _BLOCK = 4 * MIB
 _NUMBERS = re.compile(r"[0-9eE+.\-\s,;]*", re.ASCII)  # float() takes 1_0, inf and Arabic digits too
+_SHORT = re.compile(r"[+-]?[0-9]{1,6}(?:\.[0-9]{0,17})?")  # of those, most: a third of the time
 _STRAYS = ("thumbs.db", "desktop.ini", "__macosx")
 _BOMS = {
     b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32",
@@ -293,6 +294,8 @@ def numbers(text: str, separator: str | None = None) -> tuple[float, ...]:
 
 def number(text: str) -> float:
     """One plain decimal number."""
+    if _SHORT.fullmatch(text):
+        return float(text)
     found = numbers(text, ",") if text.strip() else ()
     if len(found) != 1:
         raise ValueError(

@@ -170,7 +170,9 @@ class Scale:
     def is_null(self, text: str) -> bool:
         """Whether the text means that there is no label: -2 does where -2.0 is named."""
         word = text.strip().casefold()
-        return word in (*NULLS, *self.nulls) or _number_or_none(word) in self.numbers
+        if word in NULLS or word in self.nulls:
+            return True
+        return bool(self.numbers) and _number_or_none(word) in self.numbers
 
     def unit(self, value: float | None) -> float | None:
         """The label in [-1, 1]."""
@@ -201,7 +203,9 @@ def parse(
     with column and value where one is wrong."""
 
     def text(role: str) -> str | None:
-        found = row.get(roles.get(role, ""), "").strip()
+        if role not in roles:
+            return None
+        found = row.get(roles[role], "").strip()
         return None if found.casefold() in NULLS else found
 
     def number(role: str) -> float | None:
@@ -221,7 +225,8 @@ def parse(
             raise ValueError("it names no file below the table; write folders with '/'")
         values = []
         for role in ("valence", "arousal"):
-            values.append(scale.axis(role).value(row.get(roles.get(role, ""), "")))
+            found = text(role)
+            values.append(None if found is None else scale.axis(role).value(found))
         role = "expression"
         word = text("expression")
         expression = None if word is None or scale.is_null(word) else word

@@ -8,6 +8,7 @@ FOLDER/[train/]happy/1.jpg                            one folder a class
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def read(root: Path, findings: Findings, **options: Any) -> Iterator[Sample]:
     found = sources(root, str(told.labels))
     understood = (_understood(root, source, str(told.columns), scale) for source in found)
     tables = [table._replace(whole=told.films == "whole") for table in understood]
-    roles, folders = [table.roles for table in tables], all(one.split for one in found)
+    roles, folders = [table.roles for table in tables], any(one.split for one in found)
     survey = Survey(dealing(told.split, int(told.split_seed), roles, folders))
     for table in tables:
         survey.count(table)
@@ -134,7 +135,8 @@ def _understood(root: Path, source: Source, columns: str, scale: Scale) -> Table
     images = max(places, key=lambda place: hits[place])
     used = {*roles.values(), *(roles["path"].split("/"))}
     others = names_for(name for name in source.columns if name not in used)
-    return Table(source, roles, others, scale, images)
+    below = "" if images == root else f"{images.relative_to(root).as_posix()}/"
+    return Table(source, roles, others, scale, images, below)
 
 
 # ---------------------------------------------------------------- samples
@@ -145,13 +147,13 @@ def _samples(
 ) -> Iterator[dict]:
     """The fields of a row's images but for key, split and what is the table's own."""
     path = table.images / row.path
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  per row
         findings.skip("image is missing", row.path)
         return
     code, canonical = vocabulary.of(row.expression) if row.expression else (None, None)
     half = None in (row.valence, row.arousal)  # one sentinel is both
     fields = {
-        "original_path": path.relative_to(root).as_posix(),
+        "original_path": f"{table.below}{row.path}",
         "variant": "table",
         "official_split": table.split_of(row),
         "subject_id": row.subject,

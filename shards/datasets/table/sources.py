@@ -61,14 +61,18 @@ def _table_source(root: Path, path: Path, split: str | None) -> Source:
 
 def _class_folders(folder: Path) -> list[Path]:
     inner = (path for path in foreign.folders(folder) if path.name.casefold() not in SPLIT_NAMES)
-    return [path for path in inner if any(_seen(path))]
+    return [path for path in inner if any(map(_is_shown, _inside(path)))]
+
+
+def _is_shown(path: Path) -> bool:
+    return path.name.lower().endswith(PICTURES) or is_film(path.name)
 
 
 def _class_source(root: Path, folder: Path, split: str | None) -> Source:
     def rows() -> Rows:
         number = 0
         for path in _class_folders(folder):
-            for found in _seen(path):
+            for found in _inside(path):
                 number += 1
                 yield number, _class_row(path, found)
 
@@ -77,7 +81,8 @@ def _class_source(root: Path, folder: Path, split: str | None) -> Source:
 
 
 def _class_row(folder: Path, found: Path) -> dict[str, str]:
-    """A picture, of a folder below the class one of its clip; or a whole film."""
+    """A picture, of a folder below the class one of its clip; or a whole film. What is neither is
+    left out, and counted, by whoever reads it."""
     inside = found.relative_to(folder)
     row = {"path": f"{folder.name}/{inside.as_posix()}", "expression": folder.name}
     if is_film(found.name):
@@ -87,11 +92,11 @@ def _class_row(folder: Path, found: Path) -> dict[str, str]:
     return row | {"video": f"{folder.name}/{inside.parent.as_posix()}"}
 
 
-def _seen(folder: Path) -> Iterator[Path]:
-    """The pictures and films in a folder and in those below it."""
+def _inside(folder: Path) -> Iterator[Path]:
+    """The files in a folder and in those below it, but for links to folders, which may go round."""
     for name in foreign.names(folder):
         path = folder / name
-        if path.is_dir():
-            yield from _seen(path)
-        elif name.lower().endswith(PICTURES) or is_film(name):
+        if not path.is_dir():
             yield path
+        elif not path.is_symlink():
+            yield from _inside(path)

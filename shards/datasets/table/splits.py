@@ -41,11 +41,12 @@ class Dealing(NamedTuple):
 def dealing(asked: object, seed: int, roles: Sequence[dict[str, str]], folders: bool) -> Dealing:
     """As `asked`, else by what the tables hold: the given split or fold, subjects, films, images.
 
-    `folders` says that the tables lie in the folders of their splits. Raises ValueError where what
+    `folders` says that tables lie in the folders of their splits. One that is given for some of the
+    rows is not dealt for all: the others are then asked about. Raises ValueError where what
     is asked for stands in no column.
     """
     held = {
-        "given": folders or all("split" in one or "fold" in one for one in roles),
+        "given": folders or any("split" in one or "fold" in one for one in roles),
         "subject": all("subject" in one for one in roles),
         "video": all("video" in one for one in roles),
         "image": True,

@@ -32,6 +32,7 @@ class Table(NamedTuple):
     others: dict[str, str]  # columns that are nothing else, and what an index calls them
     scale: Scale
     images: Path
+    below: str = ""  # the same below the root, "images/"
     whole: bool = False  # a film without frame and time is labelled as a whole
 
     def parsed(self) -> Iterator[tuple[int, Row | ValueError]]:

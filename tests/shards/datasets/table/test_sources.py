@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from shards import BuildOptions, Engine, LabelIndex, build
 from shards.datasets import table
 from shards.standins.layouts import write_video
 from tests.shards.datasets.table.test_reader import pictures
-from tests.shards.reading import read_tree
+from tests.shards.reading import assert_stops, read_tree
 from tests.shards.trees import blob
 
 
@@ -56,3 +57,22 @@ def test_clips_below_a_class_are_read_and_stay_together(tmp_path: Path) -> None:
     assert found["sad/b.avi"] == ("sad/b", 2)
     sides = {(s.video_id, s.split) for s in reading.samples if s.video_id}
     assert len(sides) == len({video for video, _ in sides})
+
+
+def test_what_is_no_picture_is_counted_and_links_do_not_go_round(tmp_path: Path) -> None:
+    pictures(tmp_path / "raw", "happy/1.jpg", "sad/1.jpg")
+    (tmp_path / "raw/happy/notes.txt").write_text("seen twice")
+    (tmp_path / "raw/happy/round").symlink_to(tmp_path / "raw/happy", target_is_directory=True)
+    (tmp_path / "raw/words").mkdir()
+    (tmp_path / "raw/words/read.me").write_text("no class")
+    options = BuildOptions(engine=Engine("joblib", jobs=1))
+    report = build("table", tmp_path / "raw", tmp_path / "out", options)
+    assert report.rows == 2 and sum(report.findings.skipped.values()) == 1
+    assert LabelIndex.open(tmp_path / "out").classes == ["happy", "sad"]
+
+
+def test_a_split_given_for_some_is_not_dealt_for_all(tmp_path: Path) -> None:
+    pictures(tmp_path, "train/happy/1.jpg", "val/happy/2.jpg", "extra/3.jpg")
+    reading = read_tree(table, tmp_path)
+    assert_stops(reading, "row 1: it has no split; write one, or pass --option split=")
+    assert len(read_tree(table, tmp_path, split="image").samples) == 3
