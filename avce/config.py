@@ -105,7 +105,11 @@ class Config:
     center_logits: bool = _is(False, "an angle between logits moves when a constant is added")
     channels_last: bool = _is(False, "memory order of images and convolutions")
 
-    # SparseMax and SoftMax
+    # the views: the two maps of z onto the simplex
+    attentive: Literal["sparsemax", "entmax15"] = _is("sparsemax", "the map of the attentive view")
+    views: Literal["z", "layer_norm", "batch_norm"] = _is("z", "what both maps read: z or its norm")
+    view_temperature: Positive = _is(1.0, "what both maps read is divided by it")
+    view_gradient: bool = _is(True, "false: through the views no loss reaches z")
     layers: Engine = _is("closed", "rows 9-11: what solves SparseMax and SoftMax")
     audit: Share = _is(0.0, "share of rows that ECOS certifies beside the training")
 
@@ -170,6 +174,7 @@ class Config:
     # optimisation
     optimizer: Literal["adam", "sgd"] = _is("adam", "of encoder, compressor and regressor")
     lr: Positive = _is(1e-4, "learning rate of encoder, compressor and regressor")
+    compressor_lr: Weight = _is(0.0, "the compressor's own; 0: as lr")
     betas: tuple[Share, Share] = _is((0.5, 0.9), "Adam's decays of both moments")
     head_lr: Positive = _is(1e-2, "learning rate of the heads, by SGD")
     momentum: Rate = _is(0.9, "of SGD")

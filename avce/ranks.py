@@ -207,7 +207,9 @@ class GatheredBatchNorm(nn.BatchNorm1d):
         variance = all_sum(centred.square().sum(dims)) / count
         self._remember(mean.detach(), variance.detach(), count)
         scaled = centred * _per_channel(torch.rsqrt(variance + self.eps), rows)
-        return (scaled * _per_channel(self.weight, rows) + _per_channel(self.bias, rows)).to(input)
+        if self.affine:
+            scaled = scaled * _per_channel(self.weight, rows) + _per_channel(self.bias, rows)
+        return scaled.to(input)
 
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
         assert self.running_mean is not None and self.running_var is not None
@@ -225,7 +227,9 @@ def gather_norms(module: nn.Module) -> None:
     """Replace the batch norms inside `module` by gathered ones, parameters and buffers kept."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-            gathered = GatheredBatchNorm(child.num_features, child.eps, child.momentum)
+            gathered = GatheredBatchNorm(
+                child.num_features, child.eps, child.momentum, child.affine
+            )
             gathered.load_state_dict(child.state_dict())
             setattr(module, name, gathered)
         else:

@@ -63,11 +63,10 @@ class Method(nn.Module):
             return torch.optim.SGD(
                 part.parameters(), lr=config.head_lr, momentum=config.momentum, fused=True
             )
+        lr = (name == "compressor" and config.compressor_lr) or config.lr
         if config.optimizer == "sgd":
-            return torch.optim.SGD(
-                part.parameters(), lr=config.lr, momentum=config.momentum, fused=True
-            )
-        return torch.optim.Adam(part.parameters(), lr=config.lr, betas=config.betas, fused=True)
+            return torch.optim.SGD(part.parameters(), lr=lr, momentum=config.momentum, fused=True)
+        return torch.optim.Adam(part.parameters(), lr=lr, betas=config.betas, fused=True)
 
     def forward(
         self, image: Float[Tensor, "b 3 h w"], target: Shaped[Tensor, "b ..."], phase: str

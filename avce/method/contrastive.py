@@ -5,6 +5,7 @@ InfoNCE, Barlow-Twins, no contrast, no discriminative loss, and the baselines ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,16 +13,26 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from avce.config import Config
-from avce.layers import SoftMax, SparseMax
+from avce.layers import Entmax15, SoftMax, SparseMax
 from avce.method.base import Method, full, supervised_loss
 from avce.method.losses import AVCELoss, BarlowTwinsLoss, DiscriminativeLoss, InfoNCELoss
 from avce.method.miners import Miner
-from avce.method.models import LATENT, AVModel, ExtraHead, ProjectionHead, Projector
+from avce.method.models import (
+    LATENT,
+    AVModel,
+    ExtraHead,
+    ProjectionHead,
+    Projector,
+    need_rows,
+)
 from avce.method.similarity import Similarity
 
 
 class Views(Method):
     """z, its SparseMax view (attentive) and its SoftMax view (inattentive), and losses on them.
+
+    What both maps read is `config.views`, over `config.view_temperature`: z, as published, or z
+    normed without parameters, which holds it to the scale of about 1 that SparseMax can share out.
 
     Phase `main`: the supervised loss plus the contrastive term on x = R(z), y_a = H(z_a),
     y_n = H(z_n). Phase `discriminative`: a NEW forward with the updated weights and the loss on
@@ -32,7 +43,9 @@ class Views(Method):
 
     def __init__(self, model: AVModel, config: Config) -> None:
         super().__init__(model, config)
-        self.sparsemax = SparseMax(LATENT, engine=config.layers, audit=config.audit)
+        sparse = Entmax15 if config.attentive == "entmax15" else SparseMax
+        self.view_norm = _VIEW_NORMS[config.views]()
+        self.sparsemax = sparse(LATENT, engine=config.layers, audit=config.audit)
         self.softmax = SoftMax(LATENT, engine=config.layers, audit=config.audit)
         self.supervised = supervised_loss(config)
         self.contrast = contrastive_loss(config)
@@ -79,12 +92,18 @@ class Views(Method):
         if (phase == "main" and self.contrast is None) or not self.heads:
             return z, z
         with torch.autocast(z.device.type, enabled=False):
-            attentive = self.sparsemax(z)
-            self._attentive = attentive.detach()
-            return attentive, self.softmax(z)
+            views = self.views_of(z if self.config.view_gradient else z.detach())
+        self._attentive = views[0].detach()
+        return views
+
+    def views_of(self, z: Float[Tensor, "b 32"]) -> tuple[Tensor, Tensor]:
+        """The attentive and the inattentive view of each z, two points of the simplex in R^32."""
+        need_rows(self.view_norm, z)
+        seen = self.view_norm(z) / self.config.view_temperature
+        return self.sparsemax(seen), self.softmax(seen)
 
     def gauges(self) -> dict[str, float]:
-        """`support`: how many of z's 32 entries SparseMax keeps, mean over the newest batch.
+        """`support`: how many of 32 entries the attentive view keeps, mean over the newest batch.
 
         At 1 each attentive view is a vertex of the simplex and passes no gradient to z
         (docs/method.md, "When the attentive view becomes a vertex").
@@ -127,6 +146,13 @@ class Views(Method):
         v = [self._whole(self.extra_head(view)) for view in (z, attentive, inattentive)]
         with torch.autocast(z.device.type, enabled=False):
             return self.config.discriminative_weight * self.discriminative(*v)
+
+
+_VIEW_NORMS: dict[str, Callable[[], nn.Module]] = {
+    "z": nn.Identity,
+    "layer_norm": lambda: nn.LayerNorm(LATENT, elementwise_affine=False),
+    "batch_norm": lambda: nn.BatchNorm1d(LATENT, affine=False),
+}
 
 
 def _centred(logits: Tensor) -> Tensor:

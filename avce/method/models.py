@@ -128,18 +128,20 @@ class Head(nn.Module):
         self.activation, self.scale = activation, scale
 
     def forward(self, z: Float[Tensor, "b 32"]) -> Float[Tensor, "b k"]:
-        self._need_rows(z)
+        need_rows(self.norm, z)
         hidden = F.relu(self.norm(self.fc1(self.dropout(z))))
         output = _ACTIVATIONS[self.activation](self.fc2(hidden))
         return output if self.scale == 1.0 else self.scale * output
 
-    def _need_rows(self, z: Tensor) -> None:
-        ranks = world_size() if isinstance(self.norm, GatheredBatchNorm) else 1
-        if self.training and z.shape[0] * ranks < 2 and not isinstance(self.norm, nn.Identity):
-            raise ValueError(
-                "a training batch of 1 has no spread for batch norm; use batch_size 2 or more, "
-                "or norm=none"
-            )
+
+def need_rows(norm: nn.Module, z: Tensor) -> None:
+    """ValueError where a batch norm in training meets a single row."""
+    ranks = world_size() if isinstance(norm, GatheredBatchNorm) else 1
+    if norm.training and z.shape[0] * ranks < 2 and isinstance(norm, nn.BatchNorm1d):
+        raise ValueError(
+            "a training batch of 1 has no spread for batch norm; use batch_size 2 or more, "
+            "or none of norm=batch and views=batch_norm"
+        )
 
 
 class Regressor(Head):

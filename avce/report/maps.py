@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from avce.method.base import Method
+from avce.method.contrastive import Views
 from avce.method.models import AVModel
 from avce.scores.evaluate import evaluating
 
@@ -78,7 +79,7 @@ def axis_maps(
 
 def reads_views(method: Method) -> bool:
     """Whether H was trained to say valence and arousal, so that it has maps of its own."""
-    if "projection_head" not in method.networks or not hasattr(method, "sparsemax"):
+    if "projection_head" not in method.networks or not isinstance(method, Views):
         return False
     parts = method.get_submodule("projection_head").modules()
     wide = [part.out_features for part in parts if isinstance(part, nn.Linear)]
@@ -86,16 +87,16 @@ def reads_views(method: Method) -> bool:
 
 
 def _reader(method: Method, head: Head) -> Callable[[Tensor], Tensor]:
-    """From z to the axes, through R or through SparseMax and H."""
+    """From z to the axes, through R or through the attentive view and H."""
     if head == "regressor":
         return method.model.regressor
-    if head not in method.networks or not hasattr(method, "sparsemax"):
+    if head not in method.networks or not isinstance(method, Views):
         raise ValueError(
             "this run has no projection head (it was trained without a contrastive term); draw "
             "the maps of its regressor"
         )
-    sparsemax, project = method.get_submodule("sparsemax"), method.get_submodule(head)
-    return lambda z: project(sparsemax(z))
+    project = method.get_submodule(head)
+    return lambda z: project(method.views_of(z)[0])
 
 
 def _located(

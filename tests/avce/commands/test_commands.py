@@ -498,11 +498,14 @@ def test_a_sweep_that_cannot_begin_says_why(tmp_path):
     assert "runs/table3/avce_discrete/seed0 could not begin" in done.stderr
 
 
-def test_a_training_whose_attentive_view_is_a_vertex_says_so_once(capsys):
+def test_a_training_whose_attentive_view_stays_a_vertex_says_so_once(capsys):
     record = {"steps": 4, "losses": {"mse": 0.1}, "images_per_s": 100.0}
     with terminal.training_bar() as progress:
         assert progress is not None
-        for step, support in enumerate((1.5, 1.0, 1.0, 1.2), start=1):
+        for step, support in enumerate((1.5, 1.0, 1.0, 1.2, *[1.0] * 4, 1.2), start=1):
+            progress(record | {"step": step, "support": support})
+        assert "SparseMax" not in capsys.readouterr().err  # a vertex that is left is no news
+        for step, support in enumerate([1.0] * 20, start=10):
             progress(record | {"step": step, "support": support})
     assert capsys.readouterr().err.count("SparseMax keeps one entry of z for every face") == 1
 

@@ -47,6 +47,13 @@ def test_what_predicts_has_adam_and_heads_have_sgd(method: TwoHeads):
         assert head or group["betas"] == CONFIG.betas
 
 
+def test_the_compressor_may_learn_at_a_rate_of_its_own(method: TwoHeads):
+    found = method.optimizers(replace(CONFIG, compressor_lr=1e-6))
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in found.items()}
+    assert rates.pop("compressor") == 1e-6
+    assert rates["encoder"] == rates["regressor"] == CONFIG.lr
+
+
 def test_the_baseline_has_sgd_throughout(method: TwoHeads):
     found = method.optimizers(replace(CONFIG, optimizer="sgd", lr=0.5))
     assert {type(optimizer) for optimizer in found.values()} == {torch.optim.SGD}

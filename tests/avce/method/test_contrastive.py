@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avce import RECIPES, build_method, sparsemax
+from avce import RECIPES, Config, build_method, sparsemax
+from avce.config import with_settings
+from avce.layers import entmax15
 from avce.method.contrastive import Views
 
 BATCH, SIDE = 6, 64
@@ -170,3 +172,64 @@ def compare(method: Views, released: Released) -> None:
 def test_gradients_kept_at_zero_move_the_regressor_twice():
     kept = build_method(replace(RECIPES["authors"], image_size=SIDE))
     assert kept.phases["discriminative"] == ("encoder", "compressor", "regressor", "extra_head")
+
+
+# ---------------------------------------------------------------------------------- the views
+
+
+def views(*settings: str) -> Views:
+    chosen = ("weights=none", "image_size=64", "dropout=0", *settings)
+    method = build_method(with_settings(RECIPES["paper"], chosen))
+    assert isinstance(method, Views)
+    return method
+
+
+Z = 3 * torch.rand(5, 32, generator=torch.Generator().manual_seed(2))
+CENTRED = Z - Z.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [
+        ([], Z),
+        (["view_temperature=4"], Z / 4),
+        (["views=layer_norm"], CENTRED / (CENTRED.square().mean(1, keepdim=True) + 1e-5).sqrt()),
+        (["views=batch_norm"], (Z - Z.mean(0)) / (Z.var(0, unbiased=False) + 1e-5).sqrt()),
+    ],
+)
+@pytest.mark.parametrize(("name", "map"), [("sparsemax", sparsemax), ("entmax15", entmax15)])
+def test_both_views_read_z_or_its_norm_over_the_temperature(settings, seen, name, map):
+    attentive, inattentive = views(*settings, f"attentive={name}").train().views_of(Z)
+    torch.testing.assert_close(attentive, map(seen))
+    torch.testing.assert_close(inattentive, seen.softmax(1))
+
+
+def test_a_norm_of_the_views_has_no_parameters_and_remembers_what_it_saw():
+    method = views("views=batch_norm").train()
+    method.views_of(Z)
+    again = views("views=batch_norm").eval()
+    again.load_state_dict(method.state_dict())
+    assert again.view_norm.running_mean.any()
+    torch.testing.assert_close(again.views_of(Z[:1])[0], method.eval().views_of(Z)[0][:1])
+    assert not list(method.view_norm.parameters())
+    with pytest.raises(ValueError, match="views=batch_norm"):
+        method.train().views_of(Z[:1])
+
+
+@pytest.mark.parametrize("gradient", ["true", "false"])
+def test_views_without_gradient_teach_their_heads_alone(gradient):
+    method = views(f"view_gradient={gradient}", "views=layer_norm", "hold_weight=0").train()
+    image, target = torch.rand(4, 3, 64, 64), torch.zeros(4, 2)
+    method(image, target, "discriminative")["discriminative"].backward()  # reads views alone
+    assert method.extra_head.fc1.weight.grad.any()
+    reached = method.model.compressor.fc.weight.grad
+    assert (reached is not None and bool(reached.any())) == (gradient == "true")
+
+
+def test_a_run_from_before_the_views_had_settings_opens_as_it_was():
+    new = {"attentive", "views", "view_temperature", "view_gradient", "compressor_lr"}
+    written = {k: v for k, v in RECIPES["paper"].to_dict().items() if k not in new}
+    config = Config.from_dict(written)
+    assert config == RECIPES["paper"]
+    assert not [name for name in build_method(replace(config, weights="none")).state_dict()
+                if "view" in name or "max" in name]  # fmt: skip

@@ -140,7 +140,8 @@ def test_signals_keep_their_size_in_a_trunk_from_scratch():
 
 def test_gathered_norm_is_batch_norm_without_ranks():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.BatchNorm1d(64))
+    plain = nn.BatchNorm1d(64, affine=False)  # as that of the views
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), plain)
     x = torch.randn(5, 3, 6, 6)
     wanted = net(x)
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}

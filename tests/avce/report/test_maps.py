@@ -80,9 +80,13 @@ def test_the_mode_is_restored_and_nothing_is_left_behind(image):
     assert not any(part._forward_hooks for part in method.modules())
 
 
-def test_the_projection_head_has_maps_of_its_own(image):
-    method = lively()
+@pytest.mark.parametrize("views", ["z", "batch_norm"])
+def test_the_projection_head_has_maps_of_its_own(image, views):
+    """Also where no gradient went this way in training."""
+    method = lively(replace(SMALL, views=views, view_gradient=views == "z"))
     through_h = axis_maps(method, image, head="projection_head")
+    if views == "batch_norm":  # whatever z is: several entries are kept, so that places matter
+        assert through_h.grid.any()
     assert through_h.output.abs().max() <= 0.5  # 0.5 tanh
     with pytest.raises(ValueError, match="no projection head"):
         axis_maps(lively(replace(SMALL, formula="none")), image, head="projection_head")
