@@ -24,6 +24,8 @@ from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import csv
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 IMAGE, FILM, LIST, TEXT, JSON, ARRAY, POINTS = (
@@ -258,6 +260,29 @@ def number_rows(
             )
         rows.append(row)
     return rows
+
+
+def number_table(text: bytes, width: int) -> np.ndarray | None:
+    """What `number_rows` gives of the plainest lines, 20 times as fast, as (n, width); None where
+    any line is not one of those."""
+    body = text if text.endswith(b"\n") else text + b"\n"
+    bytes_ = np.frombuffer(body, np.uint8)
+    marks = bytes_[(bytes_ == ord(",")) | (bytes_ == ord("\n"))]
+    row = np.frombuffer(b"," * (width - 1) + b"\n", np.uint8)
+    if b"\r" in body or not np.array_equal(marks, np.tile(row, len(marks) // width)):
+        return None
+    names = [str(k) for k in range(width)]
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(body),
+            csv.ReadOptions(column_names=names, use_threads=False, block_size=len(body) + 1),
+            csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+            csv.ConvertOptions(column_types=dict.fromkeys(names, pa.float64()), null_values=[]),
+        )
+    except pa.ArrowInvalid:
+        return None
+    found = np.stack([table[name].to_numpy() for name in names], axis=1)
+    return found if (np.abs(found) <= FAR).all() else None  # NaN fails too
 
 
 def points(root: Path, path: Path, count: int) -> tuple[float, ...] | None:

@@ -11,12 +11,13 @@ image of number k. Null is -5 for valence and arousal (either makes both null), 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from shards.datasets.aff_wild2.images import frames_of, person_folders
 from shards.datasets.aff_wild2.tables import (
@@ -24,12 +25,13 @@ from shards.datasets.aff_wild2.tables import (
     VA,
     Annotations,
     find_annotations,
-    label_fields,
+    label_columns,
     person_rows,
 )
 from shards.datasets.annotations import key_part, split_person
 from shards.datasets.preflight import check_counts, check_each, require_folder, strictness
 from shards.findings import Findings
+from shards.labels.rows import InRows, facts_of, rows_like, samples_of, sound
 from shards.sample import Sample
 
 PUBLISHED = {  # files of the VA task, by release
@@ -52,13 +54,7 @@ class _Tally:
     off_length: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Annotated:
-    annotations: Annotations
-    folders: dict[str, Path]  # of images, by person
-    persons: list[str]  # annotated, with images, and checked
-
-
+@InRows
 def read(
     root: Path,
     findings: Findings,
@@ -66,7 +62,7 @@ def read(
     allow_count: bool = False,
     images: str = "cropped_aligned",
     unlabelled: bool = False,
-) -> Iterator[Sample]:
+) -> Iterator[pa.RecordBatch]:
     """Every image with a row of labels, in the order of person and frame; nulls stay null.
 
     `images` is "cropped_aligned" (112 x 112) or "cropped"; `allow_count` goes on with a partial
@@ -77,24 +73,27 @@ def read(
     require_folder(root, "Aff-Wild2")
     if images not in ("cropped_aligned", "cropped"):
         raise ValueError(f"images {images!r}: choose 'cropped_aligned' or 'cropped'")
-    plan = preflight(root, findings, allow_count=allow_count, images=images)
-    if findings.failed:
-        return
-    for person in plan.persons:
-        yield from _labelled(root, findings, plan, person)
-    for person in sorted(set(plan.folders) - set(plan.annotations.persons)):
-        if unlabelled:
-            yield from _without_labels(root, plan, person)
-        else:
-            findings.skip("images of a person without label file (test set)", person)
-
-
-def preflight(
-    root: Path, findings: Findings, *, allow_count: bool = False, images: str = "cropped_aligned"
-) -> _Annotated:
-    """Check the whole tree, record every check, and return what `read` then walks."""
     annotations = find_annotations(root, findings)
     folders = person_folders(root, images, findings)
+    yield from _labelled(root, annotations, folders, findings, allow_count=allow_count)
+    _check_files(root, annotations, findings, allow_count=allow_count)
+    _check_overlap(root, annotations, findings)
+    for person in sorted(set(folders) - set(annotations.persons)):
+        if not unlabelled:
+            findings.skip("images of a person without label file (test set)", person)
+        elif not findings.failed:
+            yield _without_labels(root, annotations.year, folders[person])
+
+
+def _labelled(
+    root: Path,
+    annotations: Annotations,
+    folders: dict[str, Path],
+    findings: Findings,
+    *,
+    allow_count: bool,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of every person with labels and images, and the checks of both."""
     persons = [name for name in annotations.persons if name in folders]
     missing = sorted(set(annotations.persons) - set(persons))
     check_each(
@@ -106,13 +105,18 @@ def preflight(
     )
     for name in missing:
         findings.skip("label file without images", name)
-    usable, problems, tally = _scan(annotations, folders, persons, findings)
+    problems, tally = [], _Tally()
+    for person in persons:
+        try:
+            rows = person_rows(annotations, person)
+        except ValueError as problem:
+            problems.append(str(problem))
+            findings.skip("label file unusable", person)
+            continue
+        yield _of_person(root, annotations, folders[person], rows, tally, findings)
     level = strictness(allow_count)
     check_each(findings, "label files", problems, "headers, rows and ranges are right", level=level)
     _check_tally(findings, tally)
-    _check_files(root, annotations, findings, allow_count=allow_count)
-    _check_overlap(root, annotations, findings)
-    return _Annotated(annotations, folders, usable)
 
 
 def _check_files(
@@ -152,29 +156,6 @@ def _check_overlap(root: Path, annotations: Annotations, findings: Findings) -> 
     )
 
 
-def _scan(
-    annotations: Annotations, folders: dict[str, Path], persons: list[str], findings: Findings
-) -> tuple[list[str], list[str], _Tally]:
-    """Read all labels once: persons that can be used, sentences about the others, and sums."""
-    usable, problems, tally = [], [], _Tally()
-    for person in persons:
-        try:
-            rows = person_rows(annotations, person)
-        except ValueError as problem:
-            problems.append(str(problem))
-            findings.skip("label file unusable", person)
-            continue
-        usable.append(person)
-        numbers = np.array(list(frames_of(folders[person])[0]), dtype=int)
-        last = int(numbers.max(initial=0))
-        if abs(len(rows) - last) > TOLERANCE:
-            tally.off_length.append(f"{person} ({len(rows)} rows, last image {last})")
-        va = rows[numbers[numbers <= len(rows)] - 1, VA]
-        tally.va += int((~np.isnan(va).any(axis=1)).sum())
-        tally.null += int((va == NULL_VA).any(axis=1).sum())
-    return usable, problems, tally
-
-
 def _check_tally(findings: Findings, tally: _Tally) -> None:
     findings.check(
         "share of -5",
@@ -190,27 +171,45 @@ def _check_tally(findings: Findings, tally: _Tally) -> None:
     )
 
 
-def _labelled(root: Path, findings: Findings, plan: _Annotated, person: str) -> Iterator[Sample]:
+def _of_person(
+    root: Path,
+    annotations: Annotations,
+    folder: Path,
+    rows: np.ndarray,
+    tally: _Tally,
+    findings: Findings,
+) -> pa.RecordBatch:
     """Images of a person that have a row; what lacks its other half is listed."""
-    rows, folder = person_rows(plan.annotations, person), plan.folders[person]
+    person = folder.name
     frames, others = frames_of(folder)
     for name in others:
         findings.skip("file name is no frame number", f"{person}/{name}")
-    listed = {row + 1 for row in np.flatnonzero(~np.isnan(rows).all(axis=1)).tolist()}
-    tasks, place = plan.annotations.persons[person], _places(root, plan.annotations.year, folder)
-    split = tasks.get("va") or next(iter(tasks.values()))
-    for number, name in frames.items():
-        if number not in listed:
-            findings.skip("image without a row of labels", f"{person}/{name}")
-            continue
-        yield Sample(
-            **place(number, name),
-            **label_fields(rows[number - 1]),
-            split=split,
-            official_split=tasks.get("va"),
-            split_by_task=dict(tasks),
-        )
+    numbers = np.array(list(frames), int)
+    last = int(numbers.max(initial=0))
+    if abs(len(rows) - last) > TOLERANCE:
+        tally.off_length.append(f"{person} ({len(rows)} rows, last image {last})")
+    listed = numbers <= len(rows)
+    listed[listed] = ~np.isnan(rows[numbers[listed] - 1]).all(axis=1)
+    for number in numbers[~listed].tolist():
+        findings.skip("image without a row of labels", f"{person}/{frames[number]}")
+    found = rows[numbers[listed] - 1]
+    tally.va += int((~np.isnan(found[:, VA]).any(axis=1)).sum())
+    tally.null += int((found[:, VA] == NULL_VA).any(axis=1).sum())
     _list_unseen(findings, person, rows, frames)
+    tasks = annotations.persons[person]
+    batch = _placed(
+        root,
+        folder,
+        {number: frames[number] for number in numbers[listed].tolist()},
+        label_columns(found),
+        variant=annotations.year,
+        split=tasks.get("va") or next(iter(tasks.values())),
+        official_split=tasks.get("va"),
+        split_by_task=dict(tasks),
+    )
+    for k in np.flatnonzero(~sound(batch))[:1]:
+        list(samples_of(batch.slice(k, 1)))  # raises its sentence
+    return batch
 
 
 def _list_unseen(findings: Findings, person: str, rows: np.ndarray, frames: dict[int, str]) -> None:
@@ -224,37 +223,47 @@ def _list_unseen(findings: Findings, person: str, rows: np.ndarray, frames: dict
             findings.skip(reason, f"{person}, row {row + 1}")
 
 
-def _places(root: Path, year: str, folder: Path) -> Callable[[int, str], dict[str, Any]]:
-    """A function from frame number and image name to the fields that say which image it is.
-
-    What is the same for all images of a person is worked out once: there are millions.
-    """
+def _placed(
+    root: Path, folder: Path, frames: dict[int, str], labels: dict[str, pa.Array], **same: Any
+) -> pa.RecordBatch:
+    """Rows of a person's images, by frame number: what is the same for all is in `same`."""
     video, slot = split_person(folder.name)
     rate = _RATE.fullmatch(video)
     fps = float(rate[1]) if rate else None
-    key, path = f"affwild2_{key_part(folder.name)}", folder.relative_to(root).as_posix()
-    same = {"dataset": "affwild2", "variant": year, "video_id": video, "person_slot": slot}
+    key, place = f"affwild2_{key_part(folder.name)}", folder.relative_to(root).as_posix()
+    numbers = np.array(list(frames), np.int64)
+    facts = [facts_of(f"{folder}/{name}") for name in frames.values()]
+    sizes = [(found.st_size, found.st_mtime_ns) if found else (-1, 0) for found in facts]
+    columns = {
+        "sample_key": pa.array([f"{key}_{number:05d}" for number in frames], pa.string()),
+        "original_path": pa.array([f"{place}/{name}" for name in frames.values()], pa.string()),
+        "frame_index": pa.array(numbers - 1, pa.int32()),
+        "frame_name": pa.array(list(frames.values()), pa.string()),
+        "source_bytes": pa.array([size for size, _ in sizes], pa.int64()),
+        "source_time": pa.array([time for _, time in sizes], pa.int64()),
+    }
+    if fps:
+        columns["timestamp_s"] = pa.array((numbers - 1) / fps)
+    like = Sample(
+        key="k",
+        original_path="p",
+        dataset="affwild2",
+        video_id=video,
+        person_slot=slot,
+        fps=fps,
+        **same,
+    )
+    return rows_like(like, len(frames), columns | labels)
 
-    def place(number: int, name: str) -> dict[str, Any]:
-        return same | {
-            "key": f"{key}_{number:05d}",
-            "original_path": f"{path}/{name}",
-            "frame_index": number - 1,
-            "frame_name": name,
-            "fps": fps,
-            "timestamp_s": (number - 1) / fps if fps else None,
-        }
 
-    return place
-
-
-def _without_labels(root: Path, plan: _Annotated, person: str) -> Iterator[Sample]:
-    folder = plan.folders[person]
-    place = _places(root, plan.annotations.year, folder)
-    for number, name in frames_of(folder)[0].items():
-        yield Sample(
-            **place(number, name),
-            split="unlabelled",
-            official_split="test",
-            annotation_source="none",
-        )
+def _without_labels(root: Path, year: str, folder: Path) -> pa.RecordBatch:
+    return _placed(
+        root,
+        folder,
+        frames_of(folder)[0],
+        {},
+        variant=year,
+        split="unlabelled",
+        official_split="test",
+        annotation_source="none",
+    )

@@ -13,14 +13,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from shards.datasets import foreign
 from shards.datasets.annotations import check_range, split_person
 from shards.datasets.preflight import check_each
 from shards.findings import Findings
+from shards.labels.rows import lists_of
 
 VA, EXPRESSION, AU = slice(0, 2), slice(2, 3), slice(3, 15)  # columns of a person's array
 WIDTH = 15
@@ -205,15 +206,26 @@ def person_rows(annotations: Annotations, person: str) -> np.ndarray:
 
 
 def _table(root: Path, path: Path, task: str) -> np.ndarray:
-    lines, columns = foreign.lines(root, path), _COLUMNS[task]
+    columns = _COLUMNS[task]
+    width = columns.stop - columns.start
+    header, _, text = foreign.content(root, path, foreign.TEXT).partition(b"\n")
+    if "".join(header.decode("latin-1").lower().split()) in _HEADERS[task]:
+        plain = foreign.number_table(text.replace(b"\r\n", b"\n"), width)
+        if plain is not None:
+            return _checked(path, plain, columns)
+    lines = foreign.lines(root, path)
     if _header(lines) not in _HEADERS[task]:
         raise ValueError(
             f"{path}: the header is {(lines or [''])[0][:60]!r} and not {_HEADERS[task][0]!r}; a "
             "file without its header would shift every label by a frame, so restore it"
         )
-    rows = foreign.number_rows(path, lines[1:], first=2, width=columns.stop - columns.start)
+    rows = foreign.number_rows(path, lines[1:], first=2, width=width)
+    return _checked(path, np.array(rows).reshape(-1, width), columns)
+
+
+def _checked(path: Path, rows: np.ndarray, columns: slice) -> np.ndarray:
     table = np.full((len(rows), WIDTH), np.nan)
-    if rows:
+    if len(rows):
         table[:, columns] = rows
     _check_values(path, table, first=2)
     return table
@@ -265,16 +277,22 @@ def _check_splits(annotations: Annotations, findings: Findings) -> None:
         )
 
 
-def label_fields(row: np.ndarray) -> dict[str, Any]:
-    """Fields of one row of labels, with each sentinel made null and its raw value kept."""
-    va, code, units = row[VA].tolist(), float(row[EXPRESSION].item()), row[AU]
-    fields: dict[str, Any] = {}
-    if not np.isnan(row[VA]).any():
-        fields |= {"valence_raw": va[0], "arousal_raw": va[1]}
-        if NULL_VA not in va:
-            fields |= {"valence": va[0], "arousal": va[1]}
-    if not np.isnan(code):
-        fields |= {"expression_raw": int(code), "expression": CANONICAL.get(int(code))}
-    if not np.isnan(units).any():
-        fields["action_units"] = tuple(int(unit) for unit in units)
-    return fields
+def label_columns(rows: np.ndarray) -> dict[str, pa.Array]:
+    """Columns of rows of labels, with each sentinel made null and its raw value kept."""
+    va, codes, units = rows[:, VA], rows[:, EXPRESSION][:, 0], rows[:, AU]
+    unknown = np.isnan(va).any(axis=1)
+    void = unknown | (va == NULL_VA).any(axis=1)
+    no_code, no_units = np.isnan(codes), np.isnan(units).any(axis=1)
+    whole = np.where(no_code, -1, codes).astype(np.int64)
+    canonical = np.array([CANONICAL.get(code, -1) for code in range(8)] + [-1])[whole]
+    return {
+        "valence_raw": pa.array(va[:, 0], mask=unknown),
+        "arousal_raw": pa.array(va[:, 1], mask=unknown),
+        "valence": pa.array(va[:, 0], mask=void),
+        "arousal": pa.array(va[:, 1], mask=void),
+        "expression_raw": pa.array(whole, pa.int16(), mask=no_code),
+        "expression": pa.array(canonical, pa.int8(), mask=canonical < 0),
+        "action_units": lists_of(np.where(no_units.reshape(-1, 1), np.nan, units)).cast(
+            pa.list_(pa.int8())
+        ),
+    }

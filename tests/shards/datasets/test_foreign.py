@@ -6,6 +6,7 @@ import ast
 import os
 import socket
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -169,6 +170,29 @@ def test_rows_name_file_and_line(tmp_path: Path) -> None:
     for bad in ("1", "1,2,3", "", "1,x", "1_0,2", "inf,2"):
         with pytest.raises(ValueError, match=rf"va\.txt: line 3 reads '{bad}' where 2 comma"):
             foreign.number_rows(path, ["1,2", bad], first=2, width=2)
+
+
+def test_plain_rows_of_numbers_are_read_at_once_to_the_last_bit() -> None:
+    rng = Random(0)
+    numbers = [f"{rng.uniform(-9, 9):.{1 + k % 17}g},{k - 5}" for k in range(500)]
+    found = foreign.number_table("\n".join(numbers).encode(), 2)
+    rows = foreign.number_rows(Path("va.txt"), numbers, first=2, width=2)
+    assert found is not None and found.tolist() == [list(row) for row in rows]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_whatever_a_row_holds_both_ways_agree_or_the_slow_one_decides(width: int) -> None:
+    rng, agreed = Random(width), 0
+    for _ in range(2000):
+        text = bytearray(b"0.25,-1\n12,1e-3\n" if width == 2 else b"0.25\n-1\n12\n1e-3\n")
+        text[rng.randrange(len(text))] = rng.choice(b"0123456789.,;-+eE _\n\r\"'xNaif\t")
+        found = foreign.number_table(bytes(text), width)
+        if found is not None:
+            lines = text.decode().splitlines()
+            rows = foreign.number_rows(Path("va.txt"), lines, first=2, width=width)
+            assert found.tolist() == [list(row) for row in rows]
+            agreed += 1
+    assert 400 < agreed < 1600
 
 
 def test_points_stand_between_braces(tmp_path: Path) -> None:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from shards import BuildOptions, Crop, Engine, build
 from shards.datasets import aff_wild2
+from shards.datasets.aff_wild2.tables import (
+    AU,
+    CANONICAL,
+    EXPRESSION,
+    NULL_VA,
+    VA,
+    WIDTH,
+    label_columns,
+)
 from shards.datasets.card import CARD_NAME
 from shards.findings import Findings
 from shards.standins.layouts import draw_aff_wild2
@@ -46,6 +59,41 @@ def test_row_k_after_the_header_belongs_to_image_k(clean: Path) -> None:
         assert sample.action_units == tuple(map(int, units[number].split(",")))
         assert sample.frame_name == f"{number:05d}.jpg"
         assert (sample.frame_index, sample.fps) == (number - 1, 30.0)
+
+
+def test_columns_are_what_each_row_says_alone() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.full((400, WIDTH), np.nan)
+    rows[:, VA] = rng.choice([NULL_VA, -1, -0.125, 0.3, np.nan], (400, 2))
+    rows[:, EXPRESSION] = rng.choice([*range(-1, 8), np.nan], (400, 1))
+    rows[:300, AU] = rng.integers(-1, 2, (300, 12))
+    columns = label_columns(rows)
+    for k, (v, a, code, *units) in enumerate(rows.tolist()):
+        known, coded = v == v and a == a, code == code
+        told = known and NULL_VA not in (v, a)
+        assert {name: column[k].as_py() for name, column in columns.items()} == {
+            "valence_raw": v if known else None,
+            "arousal_raw": a if known else None,
+            "valence": v if told else None,
+            "arousal": a if told else None,
+            "expression_raw": int(code) if coded else None,
+            "expression": CANONICAL.get(int(code)) if coded else None,
+            "action_units": [int(unit) for unit in units] if k < 300 else None,
+        }
+
+
+def test_the_tars_are_those_of_the_reader_of_single_samples(clean: Path, tmp_path: Path) -> None:
+    root = spoiled(clean, tmp_path, "affwild2", "missing_crops", "half_null", "mtl")
+    options = BuildOptions(engine=Engine(jobs=1), crop=Crop(mode="none"))
+    build("aff-wild2", root, tmp_path / "out", options)
+    names = hashlib.sha256()
+    for path in sorted((tmp_path / "out").glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                content = tar.extractfile(member)
+                row = content.read() if content and member.name.endswith(".row") else b""
+                names.update(member.name.encode() + row)
+    assert names.hexdigest()[:16] == "305f9a6e0b85bf63"  # of before rows were columns
 
 
 def test_nulls_stay_null_and_keep_their_raw_values(clean: Path) -> None:
