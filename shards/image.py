@@ -7,7 +7,8 @@ Names of files lie: what is in a file is told by its first bytes. What every pic
 - No transparency: it lies on black, as the outside of a crop does.
 - CMYK as Adobe stores it, without its profile; LAB by its definition; an embedded colour profile is
   not applied, since the decoders of the training know none either.
-- Of an animation or a file of several pages the first picture, with a remark.
+- Of an animation or a file of several pages the first picture, with a remark; of a HEIC the one
+  that it calls its primary, turned as it says.
 - Nothing of more than `MOST_PIXELS`, by its header, before memory is asked for.
 """
 
@@ -16,8 +17,9 @@ from __future__ import annotations
 import io
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -33,12 +35,12 @@ _MAGIC = {  # a GIF's with its screen: six letters alone are none
     "tiff": rb"II\*\0|MM\0\*|II\x2b\0|MM\0\x2b",
     "gif": rb"GIF8[79]a.{7}",
     "webp": rb"RIFF.{4}WEBP",
-    "avif": rb".{4}ftypavi[fs]",
+    "avif": rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1).{4}(?:.{4}){0,7}?avi[fs])",
     "jpeg2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     "heic": rb".{4}ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)",
 }
 _SNIFFER = re.compile(b"|".join(b"(?P<%b>%b)" % (k.encode(), m) for k, m in _MAGIC.items()), re.S)
-NO_PICTURE = "not a JPEG, PNG, BMP, TIFF, GIF, WebP, AVIF or JPEG 2000"
+NO_PICTURE = "not a JPEG, PNG, BMP, TIFF, GIF, WebP, AVIF, HEIC or JPEG 2000"
 _JPEG_QUALITY = 92
 _PILLOW = threading.Lock()  # its limits are global to the process
 
@@ -157,8 +159,8 @@ def turned(picture: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _orientation_of(content: bytes, kind: str) -> int:
-    """Of a picture that decodes; Pillow turns a TIFF by itself."""
-    if kind == "tiff" or (kind == "jpeg" and b"Exif\0" not in content):
+    """Of a picture that decodes; TIFF and HEIC are turned as they are read."""
+    if kind in ("tiff", "heic") or (kind == "jpeg" and b"Exif\0" not in content):
         return 1
     with _opened(content, kind, "broken header") as image:
         return _orientation(image)
@@ -199,13 +201,12 @@ def _opened(content: bytes, kind: str, otherwise: str) -> Iterator[Image.Image]:
 
     Whatever this process told Pillow of limits and cut files, here its defaults or our rules hold.
     """
-    if kind == "heic":
-        raise Unreadable("HEIC, which is not read; save it as JPEG or PNG")
+    reader = _reader(kind)
     with _PILLOW:
         told = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
         try:
-            with Image.open(io.BytesIO(content), formats=[kind.upper()]) as image:
+            with reader(io.BytesIO(content)) as image:
                 bounded(*image.size)
                 tags = getattr(image, "tag_v2", {})
                 bounded(tags.get(322, 1), tags.get(323, 1))  # a tile of a TIFF
@@ -218,6 +219,18 @@ def _opened(content: bytes, kind: str, otherwise: str) -> Iterator[Image.Image]:
             raise Unreadable("truncated" if cut else otherwise) from None
         finally:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = told
+
+
+def _reader(kind: str) -> Callable[[io.BytesIO], Image.Image]:
+    if kind != "heic":
+        return partial(Image.open, formats=[kind.upper()])
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise Unreadable(
+            "HEIC without pillow-heif: pip install 'avce[heic]', or save it as JPEG"
+        ) from None
+    return HeifImageFile
 
 
 def _is_first_of_several(image: Image.Image) -> bool:

@@ -35,6 +35,7 @@ DOORS = {  # library -> the only files that import it
     },
     "nvidia": {"pipelines/decode.py"},
     "PIL": {"shards/", "avce/inference/", "avce/report/samples.py"},
+    "pillow_heif": {"shards/image.py"},
     "pydantic": {"avce/config.py", "avce/training/record.py"},
     "pyarrow": {"shards/", "avce/scores/", "avce/inference/sinks.py", "avce/report/"},
     "rich": {"avce/commands/"},

@@ -26,6 +26,7 @@ def checks() -> Iterator[Check]:
             yield package, "fail", "not installed", "just setup"
     yield _optional("cvxpylayers", "audits of SparseMax and SoftMax", "cvxpy cvxpylayers ecos")
     yield _optional("onnxruntime", "export --format onnx", "'avce[onnx]'")
+    yield _optional("pillow_heif", "HEIC pictures", "'avce[heic]'")
     import torch  # now that something is on the screen
 
     yield "processor", "ok", f"{torch.get_num_threads()} threads, {platform.machine()}", ""

@@ -24,7 +24,10 @@ _WORDS = {
     **dict.fromkeys(("truncated", "does not decode", "broken header"), "image cut off or damaged"),
 }
 # Files so called are expected to be pictures or films: it is said when they are not.
-_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2")
+_IMAGES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif"),
+    ".jp2",
+)
 _FILMS = (
     *(".avi", ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts"),
     *(".m2ts", ".wmv", ".asf", ".flv", ".ogv"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
@@ -18,6 +20,7 @@ from shards.crop import store_image
 from shards.image import MOST_PIXELS, Unreadable, decode, encode_jpeg, probe, sniff, turned
 from tests.shards.trees import blob
 
+pillow_heif.register_heif_opener()  # for writing; what reads it asks nobody
 PICTURE = blob(5)  # 48 x 48
 GREY = PICTURE[..., 1]
 
@@ -107,6 +110,9 @@ CODINGS: dict[str, tuple[bytes, np.ndarray, float]] = {  # content, expected, me
     "alpha webp": (saved(SEEN_THROUGH, "WEBP", lossless=True, exact=True), on_black(ALPHA), 1),
     "jpeg 2000": (saved(PICTURE, "JPEG2000", irreversible=False), PICTURE, 0),
     "avif": (saved(PICTURE, "AVIF", quality=95), PICTURE, 4),
+    "heic": (saved(PICTURE, "HEIF", quality=95), PICTURE, 4),
+    "grey heic": (saved(GREY, "HEIF", quality=95), grey(GREY), 2),
+    "alpha heic": (saved(SEEN_THROUGH, "HEIF", quality=95), on_black(ALPHA), 4),
 }
 
 
@@ -146,7 +152,7 @@ def test_levels_without_a_white_are_refused(levels):
     assert "nothing says what is white: 1, such as x.tiff" in skipped.lines()[0]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_turn_is_undone(kind, orientation):
     """The eight ways a camera is held; published places refer to the pixels as stored."""
@@ -155,13 +161,29 @@ def test_every_exif_turn_is_undone(kind, orientation):
     back = {6: 8, 8: 6}.get(orientation, orientation)  # all others undo themselves
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = saved(turned(seen, back), kind, exif=exif)
+    content = saved(turned(seen, back), kind, exif=exif.tobytes())  # of HEIF irot and imir too
     (frame,) = encoded_frames([("x", content)], Skipped())
     assert frame.picture.shape == seen.shape
     assert np.abs(frame.picture[2:14, 2:14].astype(int) - 230).max() < 30
     assert frame.picture[20:].max() < 60 and frame.picture[:, 20:].max() < 60
-    if kind != "TIFF":  # Pillow turns those by itself
+    if kind not in ("TIFF", "HEIF"):  # which are turned as they are read
         assert decode(content)[0].shape == turned(seen, back).shape
+
+
+def test_heic_without_its_package_is_a_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    skipped = Skipped()
+    assert not list(encoded_frames([("x", CODINGS["heic"][0])], skipped))
+    assert skipped.lines()[0].startswith("HEIC without pillow-heif: pip install 'avce[heic]'")
+
+
+def test_the_brand_of_a_heif_may_stand_second():
+    """Major brand mif1, as some phones and encoders write it; the codec is among the others."""
+    for coding, kind in (("heic", "heic"), ("avif", "avif")):
+        content = bytearray(CODINGS[coding][0])
+        content[8:12] = b"mif1"
+        assert sniff(bytes(content)) == kind
+        assert decode(bytes(content))[0].shape == (48, 48, 3)
 
 
 def test_a_turn_behind_other_segments_is_seen():
@@ -183,6 +205,17 @@ def test_the_first_of_several_is_read_and_said():
         skipped = Skipped()
         assert len(list(encoded_frames([("a", content)], skipped))) == 1
         assert skipped.lines() == ["only the first picture of several is read: 1, such as a"]
+
+
+@pytest.mark.parametrize("primary", [0, 1])
+def test_the_primary_of_a_heic_is_read_and_the_rest_said(primary):
+    both = pillow_heif.from_pillow(Image.fromarray(PICTURE))
+    both.add_from_pillow(Image.fromarray(blob(6)))
+    target = io.BytesIO()
+    both.save(target, quality=95, primary_index=primary)
+    picture, remarks = decode(target.getvalue())
+    assert remarks == ("first_of_several",)
+    assert np.abs(picture.astype(int) - (PICTURE, blob(6))[primary]).mean() < 4
 
 
 # ------------------------------------------------------------------------------- what is too large
@@ -236,12 +269,19 @@ def gif_bomb(side: int) -> bytes:
     return bytes(content)
 
 
+def heic_bomb(side: int) -> bytes:
+    content = bytearray(saved(np.tile(PICTURE, (4, 4, 1)), "HEIF"))  # whole blocks: no crop
+    at = content.index(b"ispe") + 8
+    content[at : at + 8] = struct.pack(">II", side, side)
+    return bytes(content)
+
+
 def png_bomb(side: int) -> bytes:
     return png(8, 2, side, side, b"")
 
 
 @pytest.mark.parametrize(
-    "bomb", [jpeg_bomb, exif_bomb, tiff_bomb, bmp_bomb, webp_bomb, gif_bomb, png_bomb]
+    "bomb", [jpeg_bomb, exif_bomb, tiff_bomb, bmp_bomb, webp_bomb, gif_bomb, heic_bomb, png_bomb]
 )
 @pytest.mark.parametrize("side", [10_000, 16_000, 65_500])
 def test_the_size_is_bounded_before_memory_is_asked_for(bomb: Callable, side: int, monkeypatch):
@@ -284,7 +324,7 @@ def test_what_is_no_picture_has_a_reason():
         (b"", "empty file"),
         (b"no pixels", "not a JPEG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "not a JPEG"),  # would run a program
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "broken header"),
     ):
         with pytest.raises(Unreadable, match=reason):
             probe(content)

@@ -62,7 +62,7 @@ def test_what_is_left_out_is_counted_and_listed(tmp_path):
     assert names([tmp_path], skipped) == ["a.png"]
     assert skipped.counts == {
         "not an image": 1,
-        "HEIC, which is not read; save it as JPEG or PNG": 1,
+        "image cut off or damaged": 1,
         "not a readable video": 1,
         "empty file": 1,
         "not a regular file": 1,
