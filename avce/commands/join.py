@@ -271,7 +271,12 @@ def first_weights(config: Config, settings: Sequence[str]) -> Config:
 def with_classes(config: Config, index: LabelIndex, changes: Sequence[str]) -> Config:
     """The classes of the shards' own vocabulary, where they have one and none were asked for."""
     asked = {change.partition("=")[0] for change in changes} & {"classes", "class_column"}
-    if config.task != "expression" or asked or not index.classes:
+    if config.task != "expression" or asked:
+        return config
+    if not index.classes:
+        cards = (index.metadata_of_folder(number) for number in range(len(index.folders)))
+        if any(card.get("classes") for card in cards):
+            tell("the shards have different classes of their own: only AffectNet's are trained")
         return config
     from avce.config import with_settings
 

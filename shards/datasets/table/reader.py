@@ -160,6 +160,7 @@ def _samples(
         "video_id": row.video,
         "frame_name": path.name,
         "frame_index": row.frame,
+        "timestamp_s": row.seconds[0] if row.seconds else None,
         "bbox_xyxy": row.box,
         "bbox_source": "table" if row.box else None,
         "landmarks": row.landmarks,

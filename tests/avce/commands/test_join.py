@@ -94,7 +94,7 @@ def test_a_vocabulary_of_ones_own_is_trained_scored_and_named(tmp_path):
     assert "these shards hold a, b, c, d, e" in str(refused.exception)
 
 
-def test_classes_come_from_the_shards_unless_they_are_set(tmp_path):
+def test_classes_come_from_the_shards_unless_they_are_set(tmp_path, capsys):
     index = LabelIndex.open(of_classes(tmp_path))
     discrete = RECIPES["avce_discrete"]
     assert with_classes(discrete, index, []).classes == 5
@@ -107,3 +107,4 @@ def test_classes_come_from_the_shards_unless_they_are_set(tmp_path):
     others = LabelIndex.open(of_classes(tmp_path / "b", ("bored", "zen")))
     both = LabelIndex.open([*index.folders, *others.folders])
     assert both.classes == [] and with_classes(discrete, both, []) == discrete
+    assert "different classes of their own: only AffectNet's" in capsys.readouterr().err

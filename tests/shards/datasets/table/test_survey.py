@@ -172,3 +172,8 @@ def test_a_film_may_be_labelled_as_a_whole_where_that_is_said(tmp_path: Path) ->
     assert [s.frame_index for s in whole.samples] == list(range(20)) and not whole.skipped
     with pytest.raises(ValueError, match="films=some: write whole, or leave it out"):
         read_tree(table, tmp_path, films="some")
+
+
+def test_pictures_keep_their_time(tmp_path: Path) -> None:
+    reading = of_pictures(tmp_path, "path,time,frame\na.jpg,2.5,7\nb.jpg,,\n")
+    assert [(s.timestamp_s, s.frame_index) for s in reading.samples] == [(2.5, 7), (None, None)]
