@@ -173,9 +173,11 @@ def inspect(
         tell(f"verified {len(index):,} rows in {len(index.tars)} shards")
     facts = facts_of(index)
     if plot:
+        from avce.durable import write_aside
         from avce.report import figures
 
         targets = index.where(va_valid=True).targets()
-        plot.write_bytes(figures.png(lambda: figures.labels(targets, facts["expressions"])))
+        drawn = figures.png(lambda: figures.labels(targets, facts["expressions"]))
+        write_aside(plot, drawn)
         tell(f"wrote {plot}")
     print_json(facts) if as_json else print_facts(folder, facts)

@@ -343,8 +343,11 @@ def output(path: Path, sources: Iterable[Path] = (), *, folder: bool = False) ->
     The folder it lies in is made. Raises ValueError where writing would fail, or would cost a
     source, before anything is computed.
     """
-    kind, other = ("folder", "file") if folder else ("file", "folder")
-    if path.exists() and path.is_dir() != folder:
+    kind, fits = ("folder", Path.is_dir) if folder else ("file", Path.is_file)
+    stream = path.is_symlink() and path.readlink().is_relative_to("/proc")  # as /dev/stdout is
+    if path.exists() and (stream or not fits(path)):
+        kinds = {"folder": path.is_dir(), "file": path.is_file() and not stream}
+        other = next((name for name, is_one in kinds.items() if is_one), "device or a pipe")
         raise ValueError(f"{path} is a {other}, and a {kind} is to be written; name another place")
     for source in sources:
         if path.exists() and source.exists() and path.samefile(source):

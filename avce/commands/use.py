@@ -41,6 +41,7 @@ def predict(
     ] = None,
 ) -> None:
     """Read valence and arousal from anyone's pictures, prepared as in training."""
+    from avce.durable import write_aside
     from avce.inference.sources import source_files
     from avce.inference.video import Skipped
     from avce.scores.sheet import as_csv
@@ -75,7 +76,7 @@ def predict(
         for line in skipped.lines():
             tell(f"skipped: {line}")
         if left_out:
-            left_out.write_text(as_csv([("reason", "place"), *listed]), encoding="utf-8")
+            write_aside(left_out, as_csv([("reason", "place"), *listed]).encode())
 
 
 @app.command(epilog="Example: python cli.py export --format onnx")

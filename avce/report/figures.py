@@ -23,6 +23,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
+from avce.durable import write_aside
 from avce.report.embedding import Embedding, quadrant
 from avce.scores import AXES, defined
 
@@ -121,8 +122,8 @@ def save(draw: Callable[[], Figure], stem: Path | str, dpi: int = 300) -> list[P
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
-    paths[0].write_bytes(png(draw, dpi=dpi))
-    paths[1].write_bytes(svg(draw))
+    write_aside(paths[0], png(draw, dpi=dpi))
+    write_aside(paths[1], svg(draw))
     return paths
 
 

@@ -54,6 +54,14 @@ def test_an_output_replaces_no_source_however_it_is_named(tmp_path):
     assert output(run / "report.html", read_in([run]))  # what was written there before
 
 
+def test_an_output_takes_the_place_of_no_device_and_no_pipe(tmp_path):
+    """Renamed over, /dev/null would be a file for everybody."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (Path("/dev/null"), Path("/dev/stdout"), tmp_path / "pipe.csv"):
+        with pytest.raises(ValueError, match=r"is a device or a pipe, and a file is to be"):
+            output(path)
+
+
 def test_an_output_is_a_file_or_a_folder_as_it_is_meant(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a folder, and a file"):
