@@ -19,13 +19,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from avce.config import Config
 from avce.method.build import build_method
 from avce.scores.evaluate import device_of, evaluating
-from avce.training.checkpoint import read_safetensors
+from avce.training.checkpoint import metadata_in, read_safetensors, step_of
 from avce.training.record import RunRecord, exported_in
 from avce.training.run_folder import Which, load_run
 from pipelines import pixels
@@ -71,7 +70,7 @@ class Predictor:
         made = cls(model.to(chosen).eval(), config, crop)
         made.facts = {
             **facts,
-            "step": _step_of(exported),
+            "step": step_of(exported),
             "sha256": hashlib.sha256(exported.read_bytes()).hexdigest(),
             "crop": {"margin": crop.margin, "size": crop.size},
         }
@@ -133,13 +132,6 @@ def crop_of(record: RunRecord) -> Crop:
     return Crop(**{name: crop[name] for name in ("margin", "size") if name in crop})
 
 
-def _step_of(weights: Path) -> int | None:
-    """Of the training, as the file says."""
-    with safe_open(weights, "pt") as file:
-        step = (file.metadata() or {}).get("step")
-    return int(step) if step else None
-
-
 def normalised(images: Tensor) -> Tensor:
     """uint8 (n, 3, h, w) to floats by ImageNet's mean and deviation; floats stay."""
     if images.is_floating_point():
@@ -152,9 +144,8 @@ def _exported(path: Path) -> tuple[nn.Module, Config, Crop]:
     """A model from a file that `export` wrote."""
     weights = read_safetensors(path)
     try:
-        with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {})["avce"])
-    except (KeyError, json.JSONDecodeError, SafetensorError):
+        facts = json.loads(metadata_in(path)["avce"])
+    except (KeyError, TypeError, ValueError):
         raise ValueError(
             f"{path} was not written by export, so its preprocessing is unknown; give a run folder "
             "or an exported model.safetensors"

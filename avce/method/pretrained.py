@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torchvision
-from safetensors.torch import load_file
+from safetensors.torch import load as tensors_in
 from torch import Tensor, nn
 
 _LOG = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} has {path.stat().st_size} bytes, above the limit of {_LARGEST}")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return tensors_in(path.read_bytes())
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no pickle fail in any way: IndexError, UnicodeError
         reason = _why_unreadable(error)

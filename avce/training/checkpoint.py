@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_in
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
@@ -65,28 +65,40 @@ def as_safetensors(tensors: Mapping[str, Tensor], **metadata: object) -> bytes:
     return content.replace(_BLANK, hashlib.sha256(content).hexdigest().encode(), 1)
 
 
-def refuse_damage(path: Path) -> None:
-    """ValueError where a file of `as_safetensors` has changed since; others have no seal."""
+def whole(path: Path) -> bytes:
+    """A file of safetensors; ValueError where one of `as_safetensors` has changed since.
+
+    Others have no seal. Their own reader takes no name that is not UTF-8.
+    """
     content = path.read_bytes()
-    header = int.from_bytes(content[:8], "little")
-    seal = _SEAL.search(content, 8, min(8 + header, len(content)))
+    seal = _SEAL.search(content, 8, min(8 + _header_of(content), len(content)))
     if seal is None:
-        return
+        return content
     blank = content[: seal.start(1)] + _BLANK + content[seal.end(1) :]
     if hashlib.sha256(blank).hexdigest().encode() != seal[1]:
         raise ValueError(
             f"{path} is damaged: its sha256 is not the one it was written with; take another "
             "checkpoint or copy the file again"
         )
+    return content
+
+
+def _header_of(content: bytes) -> int:
+    """Bytes of the header, which follows its own length."""
+    return int.from_bytes(content[:8], "little")
+
+
+def metadata_in(path: Path) -> dict[str, str]:
+    """What `as_safetensors` was told besides; ValueError for other files, KeyError without any."""
+    content = whole(path)
+    return json.loads(content[8 : 8 + _header_of(content)])["__metadata__"]
 
 
 def step_of(path: Path) -> int | None:
     """After which step the weights in a file were saved; None where it is absent or damaged."""
     try:
-        refuse_damage(path)
-        with safe_open(path, "pt") as file:
-            return int((file.metadata() or {})["step"])
-    except (OSError, ValueError, KeyError, SafetensorError):
+        return int(metadata_in(path)["step"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -94,9 +106,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Load to host memory; a missing or damaged file is named in one sentence."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; is its folder a run that has saved once?")
-    refuse_damage(path)
     try:
-        return load_file(path)
+        return tensors_in(whole(path))
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a readable safetensors file ({error}); "

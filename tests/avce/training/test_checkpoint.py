@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from avce.durable import write_aside
+from avce.method.pretrained import read_tensors
 from avce.training.checkpoint import (
     Checkpoint,
     as_safetensors,
@@ -155,6 +157,15 @@ def test_any_change_of_saved_weights_is_refused(tmp_path):
             read_safetensors(path)
         assert step_of(path) is None
     assert step_of(tmp_path / "nothing") is None
+
+
+def test_weights_are_read_from_a_folder_of_any_name(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    path = folder / "best.safetensors"
+    path.write_bytes(as_safetensors({"w": torch.arange(6.0)}, step=3))
+    assert step_of(path) == 3 and torch.equal(read_safetensors(path)["w"], torch.arange(6.0))
+    assert torch.equal(read_tensors(path)["w"], torch.arange(6.0))
 
 
 def test_what_was_killed_while_pruning_is_no_checkpoint(tmp_path):
