@@ -62,13 +62,14 @@ def is_film(head: bytes) -> bool:
 
 
 class FilmReader:
-    """An open film. `damaged` counts what was left out so far, `cut` says before which frame first.
+    """An open film. `decoded` counts its frames so far, `damaged` what was left out, and `cut` says
+    before which frame first.
 
     Raises Unreadable where `path` is no regular file, no film, or has no pictures.
     """
 
     def __init__(self, path: Path | str, *, device: str | None = None) -> None:
-        self.damaged, self.cut = 0, 0
+        self.damaged, self.cut, self.decoded = 0, 0, 0
         self._open = ExitStack()
         with self._open:  # closed again, unless all goes well
             source = str(path) if device else self._open.enter_context(_regular(Path(path)))
@@ -95,10 +96,21 @@ class FilmReader:
     def pictures(self) -> Iterator[tuple[np.ndarray, int, float | None]]:
         """Every frame that decodes: uint8 (H, W, 3) RGB as seen, its number and its seconds."""
         for frame, number, time in self.shots():
-            width = max(1, round(frame.width * float(self.pixel_aspect or 1)))
-            bounded(width, frame.height)
-            flat = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-            yield turned(flat, _orientation(frame)), number, time
+            yield self.picture(frame), number, time
+
+    def picture(self, frame: Any) -> np.ndarray:
+        """A decoded frame as seen: uint8 (H, W, 3) RGB, upright, of square pixels."""
+        width = max(1, round(frame.width * float(self.pixel_aspect or 1)))
+        bounded(width, frame.height)
+        flat = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
+        return turned(flat, _orientation(frame))
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the film is by its header, for those who only want to know how long to wait."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        return self.container.duration / 1e6 if self.container.duration else None
 
     def shots(self, *, strict: bool = False) -> Iterator[Shot]:
         """Every frame that decodes, in the order shown, past damage; `strict` ends there.
@@ -123,6 +135,7 @@ class FilmReader:
                 bounded(frame.width, frame.height)
                 first = frame.pts if first is None else first
                 number = numbers.of(frame)
+                self.decoded += 1
                 yield Shot(frame, number, numbers.time(frame, number, first))
             if packet is not None and packet.is_corrupt:
                 self._hurt(numbers, lost=numbers.clocked and not strict)

@@ -62,7 +62,9 @@ def facts(detector: Detector = DEFAULT) -> dict[str, str]:
     return {"detector": detector, "detector_version": version(PACKAGES[detector])}
 
 
-def finder_for(faces: str | None, device: str = "cpu") -> FaceFinder | None:
+def finder_for(
+    faces: str | None, device: str = "cpu", *, confidence: float = 0.9, most: int | None = None
+) -> FaceFinder | None:
     """A finder for "detect" (the default) and for "mtcnn", None for "whole".
 
     Raises ValueError where the detector is not installed.
@@ -71,7 +73,8 @@ def finder_for(faces: str | None, device: str = "cpu") -> FaceFinder | None:
         return None
     if faces not in (None, "detect", "mtcnn"):
         raise ValueError(f"faces={faces!r} is none of whole, detect and mtcnn; choose one")
-    return FaceFinder(device, detector="mtcnn" if faces == "mtcnn" else DEFAULT)
+    detector: Detector = "mtcnn" if faces == "mtcnn" else DEFAULT
+    return FaceFinder(device, detector=detector, confidence=confidence, most=most)
 
 
 @cache
@@ -84,7 +87,8 @@ class FaceFinder:
     """Finds faces; its weights come with the package, nothing is downloaded.
 
     Pictures larger than `side` pixels are searched at that size. `confidence` is the least
-    probability of a face. Raises ValueError when the detector is not installed.
+    probability of a face; of a picture the largest `most` are told, or all. Raises ValueError when
+    the detector is not installed.
     """
 
     def __init__(
@@ -94,9 +98,10 @@ class FaceFinder:
         detector: Detector = DEFAULT,
         confidence: float = 0.9,
         side: int = 640,
+        most: int | None = None,
     ) -> None:
         self.detector: Detector = detector
-        self.confidence, self.side = confidence, side
+        self.confidence, self.side, self.most = confidence, side, most
         facts(detector)  # or said what to install
         self.search = _mtcnn(device) if detector == "mtcnn" else _retinaface(confidence)
 
@@ -117,7 +122,7 @@ class FaceFinder:
             return np.zeros((0, 15), np.float32)
         faces = np.asarray(self.search(small), np.float32).reshape(-1, 15)
         faces[:, np.arange(15) != 4] /= np.float32(scale)
-        return _sorted(faces, self.confidence)
+        return _sorted(faces, self.confidence)[: self.most]
 
 
 def _sorted(faces: np.ndarray, confidence: float) -> np.ndarray:

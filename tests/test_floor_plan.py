@@ -37,7 +37,7 @@ DOORS = {  # library -> the only files that import it
     "PIL": {"shards/", "avce/inference/", "avce/report/samples.py"},
     "pillow_heif": {"shards/image.py"},
     "pydantic": {"avce/config.py", "avce/training/record.py"},
-    "pyarrow": {"shards/", "avce/scores/", "avce/inference/sinks.py", "avce/report/"},
+    "pyarrow": {"shards/", "avce/scores/", "avce/inference/", "avce/report/"},
     "rich": {"avce/commands/"},
     "skia": {"shards/standins/canvas.py"},
     "sklearn": {"avce/report/embedding.py"},
@@ -158,7 +158,6 @@ OPEN_DOORS = {  # keyword-only, and called by people with two or three of them
 TESTED_ELSEWHERE = {  # a file without a test file of its own -> where its tests are, and why
     "avce/commands/paper.py": "typed as people type them: test_commands.py",
     "avce/commands/train.py": "typed as people type them: test_commands.py",
-    "avce/commands/use.py": "typed as people type them: test_commands.py",
     "avce/report/cards.py": "read on the page: test_page.py",
     "cli.py": "mounts the commands: commands/test_commands.py",
     "shards/datasets/aff_wild2/images.py": "finds what its reader lists: test_reader.py",

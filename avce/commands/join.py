@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import typer
 
@@ -361,23 +361,44 @@ def stream(selection: Selection, config: Config, *, training: bool = False) -> B
     )
 
 
-def pictures(sources: Sequence[str], skipped: Any) -> tuple[Any, bool]:
-    """Frames of the sources, and whether they are cropped faces already, as shards are."""
-    from avce.inference.sources import encoded_frames, frames_of
+class Seen(NamedTuple):
+    """What is to be predicted."""
 
-    if not any(Path(source).is_dir() for source in sources):
-        return frames_of(sources, skipped), False
-    from shards import LABELS, LabelIndex
+    frames: Any  # a Reading
+    cropped: bool  # faces already, as shards are
+    files: list[Path]  # that are read
+    sources: dict[str, str | None]  # and what each was, None of a camera
+
+
+def pictures(sources: Sequence[str], part: Any, skipped: Any) -> Seen:
+    """Pictures, films and cameras, of films a part; or shards."""
+    from avce.inference.sources import checksum_of, reading_of, source_files
+    from avce.scores.sheet import printable
+    from shards import LABELS
 
     folders = [source for source in sources if (Path(source) / LABELS).is_file()]
-    if not folders:
-        return frames_of(sources, skipped), False
-    if len(folders) < len(sources):
+    if folders and len(folders) < len(sources):
         raise typer.BadParameter("shards hold cropped faces, other sources do not; predict apart")
+    if folders:
+        return _stored(folders, skipped)
+    frames = reading_of(sources, skipped, part)
+    sums = {printable(source): checksum_of(source) for source in sources}
+    return Seen(frames, False, source_files(sources), sums)
+
+
+def _stored(folders: list[str], skipped: Any) -> Seen:
+    from avce.inference.sources import Reading, encoded_frames
+    from shards import LabelIndex
+
     index = LabelIndex.open(folders)
     keys = index.table["sample_key"]
-    stored = ((keys[row].as_py(), index.read(row)) for row in range(len(index)))
-    return encoded_frames(stored, skipped), True
+
+    def behind(first: int) -> Iterator[Any]:
+        stored = ((keys[row].as_py(), index.read(row)) for row in range(first, len(index)))
+        return encoded_frames(stored, skipped)
+
+    sums = {folder: LabelIndex.open(folder).digest for folder in folders}
+    return Seen(Reading([behind], [len(index)]), True, [], dict(sums))
 
 
 def sure_scores(run: Path, which: Which) -> dict[str, Any] | None:

@@ -86,7 +86,7 @@ ShardsOption = Annotated[
 ]
 FacesOption = Annotated[
     Literal["detect", "mtcnn", "whole"] | None,
-    typer.Option(help="Find faces (by MTCNN, if installed), or take each picture as one."),
+    typer.Option(help="Find faces, by RetinaFace or MTCNN, or take each picture as one."),
 ]
 WhichOption = Annotated[Which, typer.Option(help="The best weights or the last.")]
 MapsOption = Annotated[

@@ -65,7 +65,7 @@ class Foreign:
 
 @app.command(
     name="eval",
-    epilog='Examples: python cli.py eval --where "valence > 0" --by dataset; python cli.py eval '
+    epilog='Example: python cli.py eval --where "valence > 0" --by dataset; or python cli.py eval '
     "RUN --onnx other.onnx --outputs valence=8,arousal=9 --normalise imagenet",
 )
 @grouped

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,69 +15,199 @@ from avce.commands.options import (
     FacesOption,
     JsonOption,
     RunOption,
+    Which,
     WhichOption,
+    grouped,
     output,
     read_in,
 )
 from avce.commands.terminal import bar, print_json, say, tell
 
+if TYPE_CHECKING:
+    from avce.inference.video import Part
+
 app = typer.Typer()
 
 
-@app.command(epilog="Example: python cli.py predict holiday.mp4 --out holiday.csv")
+@dataclass(frozen=True)
+class Frames:
+    """Which frames of films are looked at."""
+
+    stride: Annotated[int, typer.Option(min=1, help="Every so many frames of a film.")] = 1
+    fps: Annotated[
+        float | None, typer.Option(help="At most so many frames of each second of a film.")
+    ] = None
+    start: Annotated[float, typer.Option(min=0, help="Of a film, seconds.")] = 0.0
+    end: Annotated[float | None, typer.Option(help="Of a film, seconds.")] = None
+
+    def value(self) -> Part:
+        """As `avce.inference` takes it."""
+        from avce.inference.video import Part
+
+        if self.fps is not None and self.fps <= 0:
+            raise typer.BadParameter(f"--fps {self.fps:g}: no frame at all; give one above 0")
+        if self.fps is not None and self.stride > 1:
+            raise typer.BadParameter("--fps and --stride both choose frames; give one of them")
+        if self.end is not None and self.end <= self.start:
+            raise typer.BadParameter(
+                f"--end {self.end:g} is not behind --start {self.start:g}; give a later one"
+            )
+        return Part(self.stride, self.fps, self.start, self.end)
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Which faces are read, and where."""
+
+    faces: FacesOption = None
+    confidence: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Least probability of a face.")
+    ] = 0.9
+    largest: Annotated[
+        bool, typer.Option("--largest/--all", help="Of each picture the largest face, or all.")
+    ] = False
+    on: Annotated[
+        str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU, if any.")
+    ] = None
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces at once.")] = 64
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where predictions go, and what is said in them."""
+
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help=".csv, .jsonl, .arrow, .parquet or .mp4; default CSV on stdout."
+        ),
+    ] = None
+    as_json: JsonOption = False
+    wide: Annotated[
+        bool, typer.Option("--wide", help="CSV of a line a frame, its faces beside each other.")
+    ] = False
+    circumplex: Annotated[
+        bool, typer.Option("--circumplex", help="Also angle, intensity and nearest named emotion.")
+    ] = False
+    smooth: Annotated[
+        float | None,
+        typer.Option(help="Also smoothed along each track, causal, by so many seconds."),
+    ] = None
+    crops: Annotated[
+        Path | None, typer.Option("--save-crops", help="Folder for the faces as the model sees.")
+    ] = None
+    left_out: Annotated[
+        Path | None,
+        typer.Option("--skipped", help="CSV of all that was left out, and why; default examples."),
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew where a command was broken off.")
+    ] = False
+
+    @property
+    def kind(self) -> str:
+        """On stdout."""
+        return "json" if self.as_json else "csv"
+
+    def check(self) -> None:
+        """Refuse what cannot be meant, before anything is opened."""
+        if self.smooth is not None and self.smooth <= 0:
+            raise typer.BadParameter(f"--smooth {self.smooth:g}: give seconds above 0")
+        if self.as_json and self.to:
+            raise typer.BadParameter("--json is for stdout; name a .jsonl with --out, or leave it")
+        if self.wide and (self.as_json or not self.to or self.to.suffix.lower() != ".csv"):
+            raise typer.BadParameter("--wide is a way of a CSV file; name one with --out")
+
+    def form(self, again: bool) -> Any:
+        """As `avce.inference` takes it; `again`: the same command can go on with the result."""
+        from avce.inference.rows import Form
+
+        return Form(
+            wide=self.wide,
+            all_columns=self.circumplex,
+            smooth=self.smooth,
+            crops=self.crops is not None,
+            again=again,
+            anew=self.overwrite,
+        )
+
+
+@app.command(epilog="Example: python cli.py predict holiday.mp4 --fps 5 --out holiday.csv")
+@grouped
 def predict(
     sources: Annotated[
         list[str],
         typer.Argument(help="Images, folders, globs, videos, a camera's number, or shards."),
     ],
+    looking: Looking,
+    frames: Frames,
+    result: Result,
     run: RunOption = None,
-    to: Annotated[
-        Path | None, typer.Option("--out", help=".csv, .arrow or .mp4; default CSV on stdout.")
-    ] = None,
-    faces: FacesOption = None,
     which: WhichOption = "best",
-    left_out: Annotated[
-        Path | None,
-        typer.Option("--skipped", help="CSV of all that was left out, and why; default examples."),
-    ] = None,
 ) -> None:
-    """Read valence and arousal from anyone's pictures, prepared as in training."""
+    """Read valence and arousal from anyone's pictures, prepared as in training.
+
+    A row a face, or a row with the reason why a frame shows none.
+
+    Broken off, the same command goes on where it was.
+    """
     from avce.durable import write_aside
-    from avce.inference.sources import source_files
     from avce.inference.video import Skipped
     from avce.scores.sheet import as_csv
-    from avce.training.record import exported_in
 
     listed: list[tuple[str, str]] = []
-    skipped = Skipped(listing=listed.append if left_out else None)
-    frames, cropped = pictures(sources, skipped)
-    folder = run or latest()
-    if not exported_in(folder):
-        with_weights(folder, which)
-    read = [*read_in([folder, *map(Path, sources)]), *([] if cropped else source_files(sources))]
-    for place in filter(None, (to, left_out)):
-        output(place, read)
+    skipped = Skipped(listing=listed.append if result.left_out else None)
+    part = frames.value()
+    result.check()
+    seen = pictures(sources, part, skipped)
+    folder = _chosen(run, which, result, [*seen.files, *read_in(map(Path, sources))])
     from avce.inference.predictor import Predictor
     from avce.inference.sinks import sink_for
     from avce.inference.stream import predict_to
     from shards.finder import finder_for
 
-    predictor = Predictor.load(folder, which, device())
-    find = None if cropped else finder_for(faces, device())
-    said_by = {**predictor.facts, **(find.facts if find else {"detector": None})}
-    tell(f"predicting by {folder}, weights {said_by['weights']} of step {said_by['step']}")
+    predictor = Predictor.load(folder, which, looking.on or device())
+    limits = {"confidence": looking.confidence, "most": 1 if looking.largest else None}
+    find = None if seen.cropped else finder_for(looking.faces, looking.on or device(), **limits)
+    facts = {**predictor.facts, "sources": seen.sources, "frames": asdict(part)}
+    facts |= {"detector": None} if find is None else find.facts | limits
+    facts |= {"smooth_s": result.smooth} if result.smooth else {}
+    tell(f"predicting by {folder}, weights {facts['weights']} of step {facts['step']}")
+    form = result.form(again=None not in seen.sources.values())
     try:
         with bar("predicting") as progress:
-            sink = sink_for(to, predictor.config, said_by)
             done = predict_to(
-                sink, predictor, frames, find=find, skipped=skipped, progress=progress
+                sink_for(result.to, predictor.config, facts, form, result.kind),
+                predictor,
+                seen.frames,
+                find=find,
+                skipped=skipped,
+                batch_size=looking.batch_size,
+                crops=result.crops,
+                progress=progress,
             )
         tell(str(done))
     finally:
         for line in skipped.lines():
             tell(f"skipped: {line}")
-        if left_out:
-            write_aside(left_out, as_csv([("reason", "place"), *listed]).encode())
+        if result.left_out:
+            write_aside(result.left_out, as_csv([("reason", "place"), *listed]).encode())
+
+
+def _chosen(run: Path | None, which: Which, result: Result, read: list[Path]) -> Path:
+    """The run that is to speak, once it is sure that no output replaces what is read."""
+    from avce.training.record import exported_in
+
+    folder = run or latest()
+    if not exported_in(folder):
+        with_weights(folder, which)
+    for place in filter(None, (result.to, result.left_out)):
+        output(place, [*read, *read_in([folder])])
+    if crops := result.crops:
+        if any(crops.resolve() in file.resolve().parents for file in read):
+            raise ValueError(f"{crops} holds what is read here; name another folder for the crops")
+        output(crops, folder=True).mkdir(exist_ok=True)
+    return folder
 
 
 @app.command(epilog="Example: python cli.py export --format onnx")

@@ -41,6 +41,8 @@ class Face(NamedTuple):
     confidence: float | None  # of the detector
     track: int | None  # the same number through a video
     preds: np.ndarray  # (2,) valence and arousal, or (classes,) logits
+    points: list[float] | None = None  # x, y of eyes, nose, corners of the mouth; of the detector
+    smooth: tuple[float, float] | None = None  # valence and arousal, filtered along the track
 
 
 class Predictor:

@@ -1,9 +1,10 @@
-"""Where predictions go: CSV, Arrow, or a film with the faces marked.
+"""Where predictions go: CSV, Arrow, Parquet, JSON lines, or a film with the faces marked.
 
-A file is written aside and takes its place once everything was predicted. If that ends early, what
-was predicted stands there if nothing stood there before, and else beside it as NAME.partial.SUFFIX;
+What was said is kept batch by batch in NAME.resume, from which a command can go on; a result
+is written aside and takes its place once everything was predicted. If that ends early, what was
+predicted stands there if nothing stood there before, and else beside it as NAME.partial.SUFFIX;
 without a face nothing is written at all. Each says in `facts` which run and which detector spoke:
-Arrow and film in their metadata, CSV in NAME.csv.json.
+Arrow, Parquet and film in their metadata, CSV and JSON lines in NAME.json beside them.
 """
 
 from __future__ import annotations
@@ -12,62 +13,61 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import parquet
 
 from avce.config import Config
 from avce.durable import sync_folder, write_aside
+from avce.inference.journal import At, Journal
 from avce.inference.overlay import Overlay
 from avce.inference.predictor import Face
+from avce.inference.rows import Columns, Form, Smoother
+from avce.inference.sources import Reading
 from avce.inference.video import Film, Frame
 from avce.scores.sheet import plain
 
-
-def row_of(frame: Frame, number: int, face: Face, config: Config) -> dict[str, Any]:
-    """A face as plain values; columns of `schema_of`."""
-    left, top, right, bottom = face.box or (None,) * 4
-    said: dict[str, Any]
-    if config.task == "va":
-        said = {"valence": float(face.preds[0]), "arousal": float(face.preds[1])}
-    else:
-        chance = np.exp(face.preds - np.logaddexp.reduce(face.preds))
-        said = {"expression": int(chance.argmax()), "probability": float(chance.max())}
-    return {
-        "source": frame.source,
-        "frame": frame.number,
-        "time_s": frame.time,
-        "face": number,
-        "track": face.track,
-        "left": left,
-        "top": top,
-        "right": right,
-        "bottom": bottom,
-        "confidence": face.confidence,
-        **said,
-    }
-
-
-def schema_of(config: Config) -> pa.Schema:
-    """The columns of a result: where, which face, and what the model says."""
-    places = [(name, pa.float32()) for name in ("left", "top", "right", "bottom", "confidence")]
-    said = [("valence", pa.float32()), ("arousal", pa.float32())]
-    if config.task == "expression":
-        said = [("expression", pa.int16()), ("probability", pa.float32())]
-    where = [("source", pa.string()), ("frame", pa.int64()), ("time_s", pa.float64())]
-    return pa.schema([*where, ("face", pa.int16()), ("track", pa.int32()), *places, *said])
+_ROWS = 4096  # that are written at once
 
 
 class _Aside:
     """An output that says who speaks, and where it lies until it is finished."""
 
-    def __init__(self, path: Path, config: Config, facts: Mapping[str, Any] | None) -> None:
-        self.path, self.config, self.faces = path, config, 0
+    journal: Journal | None
+
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        facts: Mapping[str, Any] | None = None,
+        form: Form = Form(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.path, self.form, self.columns = path, form, Columns(config, form)
         self.facts = json.dumps(facts, indent=1) if facts else ""
-        self.part = Path(f"{path}.part")  # stdout has no path, and no part
+        self.part = path.with_name(f"{path.name}.part")
+        self.smoother = Smoother(form.smooth) if form.smooth else None
+        anew = form.anew or not form.again
+        self.journal = Journal(path.with_name(f"{path.name}.resume"), json.dumps(facts), anew=anew)
+        self.faces = self.journal.faces
+
+    def add(self, frame: Frame, faces: list[Face]) -> None:
+        """What is said of the next frame."""
+        self.faces += len(faces)
+        assert self.journal is not None
+        self.journal.note(frame, faces)
+
+    def commit(self, left: list[tuple[str, str]], at: At) -> None:
+        """The batch is whole, and was left out so much on the way to where the next begins."""
+        if self.journal is not None:
+            self.journal.commit(left, at)
+
+    def begin_again(self, reading: Reading) -> None:
+        """Take up what the journal knows."""
 
     def place(self, whole: bool) -> Path | None:
         """Where what was written belongs; None where there is nothing to keep."""
@@ -77,99 +77,122 @@ class _Aside:
             return self.path
         return self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
 
-    def settled(self, whole: bool) -> Path | None:
-        """Put the finished part there."""
+    def end(self, again: bool) -> None:
+        """Let the journal go, unless there is more to come `again`."""
+        if self.journal is not None:
+            self.journal.close(keep=again and self.form.again and self.faces > 0)
+
+    def smoothed(self, frame: Frame, faces: list[Face]) -> list[Face]:
+        return self.smoother(frame, faces) if self.smoother else faces
+
+
+class _Table(_Aside):
+    """A result of rows, written from the journal at the end."""
+
+    def close(self, whole: bool = True, *, again: bool = False) -> Path | None:
+        """Put what was said where it belongs, and say where that is."""
         target = self.place(whole)
-        if target is None:
-            self.part.unlink()
-            return None
-        with open(self.part, "rb") as file:
-            os.fsync(file.fileno())
-        self.part.replace(target)
-        sync_folder(target.parent)
+        if target is not None:
+            self.write(self.part)
+            with open(self.part, "rb") as file:
+                os.fsync(file.fileno())
+            self.part.replace(target)
+            sync_folder(target.parent)
+            self.sign(target)
+        self.end(again and not whole)
         return target
 
+    def write(self, path: Path) -> None:
+        """The whole table."""
+        raise NotImplementedError
 
-class CsvSink(_Aside):
-    """A line a face; floats with 4 decimals, empty where there is nothing to say.
+    def sign(self, target: Path) -> None:
+        """Say beside a result who spoke."""
+        if self.facts:
+            write_aside(target.with_name(f"{target.name}.json"), self.facts.encode())
+
+    def told(self) -> Iterator[tuple[Frame, list[Face]]]:
+        """Frame by frame."""
+        assert self.journal is not None
+        for batch in self.journal.told():
+            for frame, faces in batch.frames:
+                yield frame, self.smoothed(frame, faces)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        for frame, faces in self.told():
+            yield from self.columns.rows(frame, faces)
+
+
+class CsvSink(_Table):
+    """A line a face, or wide a line a frame; floats with 4 decimals, empty where nothing is said.
 
     An apostrophe stands before a name that a spreadsheet would run as a formula.
     """
 
-    def __init__(
-        self,
-        target: Path | TextIO,
-        config: Config,
-        facts: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.to_file = isinstance(target, Path)
-        super().__init__(target if isinstance(target, Path) else Path(), config, facts)
-        self.file = (
-            self.part.open("w", newline="", encoding="utf-8")
-            if isinstance(target, Path)
-            else target
-        )
-        self.lines = csv.DictWriter(self.file, schema_of(config).names, lineterminator="\n")
-        self.lines.writeheader()
-
-    def add(self, frame: Frame, faces: list[Face]) -> None:
-        self.faces += len(faces)
-        for number, face in enumerate(faces):
-            row = row_of(frame, number, face, self.config)
-            self.lines.writerow(
-                {k: f"{v:.4f}" if isinstance(v, float) else plain(v) for k, v in row.items()}
-            )
-
-    def close(self, whole: bool = True) -> Path | None:
-        self.file.flush()
-        if not self.to_file:
-            return None
-        self.file.close()
-        kept = self.settled(whole)
-        if kept is not None and self.facts:
-            write_aside(kept.with_name(f"{kept.name}.json"), self.facts.encode())
-        return kept
+    def write(self, path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            if not self.form.wide:
+                lines = _csv_lines(file, self.columns.schema.names)
+                lines.writerows(_cells(row) for row in self.rows())
+                return
+            most = max(len(faces) for _, faces in self.told())
+            wide = (self.columns.wide(frame, faces, most) for frame, faces in self.told())
+            lines = None
+            for row in wide:
+                lines = lines or _csv_lines(file, list(row))
+                lines.writerow(_cells(row))
 
 
-class ArrowSink(_Aside):
-    """An Arrow file of record batches, written as they come."""
+class LinesSink(_Table):
+    """A JSON object a line; floats with 6 decimals."""
 
-    _ROWS = 4096
+    def write(self, path: Path) -> None:
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(f"{_object(row)}\n" for row in self.rows())
 
-    def __init__(self, path: Path, config: Config, facts: Mapping[str, Any] | None = None) -> None:
-        super().__init__(path, config, facts)
-        self.schema = schema_of(config)
-        if self.facts:
-            self.schema = self.schema.with_metadata({"avce": self.facts})
-        self.rows: list[dict[str, Any]] = []
-        self.file = pa.OSFile(str(self.part), "wb")
-        self.writer = pa.ipc.new_file(self.file, self.schema)
 
-    def add(self, frame: Frame, faces: list[Face]) -> None:
-        self.faces += len(faces)
-        self.rows += [row_of(frame, n, face, self.config) for n, face in enumerate(faces)]
-        if len(self.rows) >= self._ROWS:
-            self._flush()
+class ArrowSink(_Table):
+    """An Arrow file of record batches."""
 
-    def _flush(self) -> None:
-        if self.rows:
-            self.writer.write_batch(pa.RecordBatch.from_pylist(self.rows, self.schema))
-            self.rows = []
+    def write(self, path: Path) -> None:
+        with pa.OSFile(str(path), "wb") as file, self.writer(file) as writer:
+            every = self.rows()
+            while rows := list(islice(every, _ROWS)):
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, self.columns.schema))
 
-    def close(self, whole: bool = True) -> Path | None:
-        self._flush()
-        self.writer.close()
-        self.file.close()
-        return self.settled(whole)
+    def writer(self, file: Any) -> Any:
+        return pa.ipc.new_file(file, self.signed)
+
+    @property
+    def signed(self) -> pa.Schema:
+        """The columns, and who spoke."""
+        facts = {"avce": self.facts} if self.facts else None
+        return self.columns.schema.with_metadata(facts)
+
+    def sign(self, target: Path) -> None:
+        """Its schema says it."""
+
+
+class ParquetSink(ArrowSink):
+    """A Parquet file."""
+
+    def writer(self, file: Any) -> Any:
+        return parquet.ParquetWriter(file, self.signed)
 
 
 class FilmSink(_Aside):
     """The film with boxes and the circumplex drawn on it, at its own times and with its sound."""
 
-    def __init__(self, path: Path, config: Config, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        facts: Mapping[str, Any] | None = None,
+        form: Form = Form(),  # noqa: B008 (frozen)
+    ) -> None:
         if config.task != "va":
             raise ValueError(f"{path}: the overlay shows valence and arousal; write .csv or .arrow")
-        super().__init__(path, config, facts)
+        super().__init__(path, config, facts, form)
         self.overlay = Overlay()
         self.film: Film | None = None
         self.source = ""
@@ -179,47 +202,125 @@ class FilmSink(_Aside):
             raise ValueError(
                 f"{frame.source} is a still image and {self.path} a video; write .csv or .arrow"
             )
+        if self.source and frame.source != self.source:
+            raise ValueError(
+                f"{self.path} holds {self.source} so far; predict {frame.source} on its own"
+            )
+        super().add(frame, faces)
+        self.draw(frame, faces)
+
+    def draw(self, frame: Frame, faces: list[Face]) -> None:
+        """A frame of the film; a smoothed face is drawn so."""
         if self.film is None:
             self.source, sound = frame.source, Path(frame.source)
             heard = sound if sound.is_file() else None  # no camera's
             self.film = Film(self.path, frame.rate, sound=heard, facts=self.facts)
-        if frame.source != self.source:
-            raise ValueError(
-                f"{self.path} holds {self.source} so far; predict {frame.source} on its own"
-            )
-        self.faces += len(faces)
-        marks = [(face.box, face.track or 0, face.preds) for face in faces]
+        said = self.smoothed(frame, faces)
+        marks = [(face.box, face.track or 0, _drawn(face)) for face in said]
         self.film.add(self.overlay.drawn(frame.picture, marks), frame.time)
 
-    def close(self, whole: bool = True) -> Path | None:
+    def begin_again(self, reading: Reading) -> None:
+        """Draw what was said before: the film is read again, nothing is predicted."""
+        assert self.journal is not None
+        told = (pair for batch in self.journal.told() for pair in batch.frames)
+        for frame, (known, faces) in zip(reading, told, strict=False):
+            assert (frame.source, frame.number) == (known.source, known.number)
+            self.draw(frame, faces)
+            if reading.at == self.journal.at:
+                break
+
+    def close(self, whole: bool = True, *, again: bool = False) -> Path | None:
         target = self.place(whole)
         if self.film is not None:
             self.film.path = target or self.path
             self.film.close(keep=target is not None)
+        self.end(again and not whole)
         return target
 
 
-Sink = CsvSink | ArrowSink | FilmSink  # add(frame, faces); close(whole) says where it is kept
-_SINKS = {".csv": CsvSink, ".arrow": ArrowSink, ".mp4": FilmSink}
+class Printed(_Aside):
+    """On stdout as it comes: CSV, or one JSON object."""
+
+    def __init__(
+        self, file: TextIO, config: Config, facts: Mapping[str, Any] | None, form: Form, kind: str
+    ) -> None:
+        self.file, self.form, self.columns = file, form, Columns(config, form)
+        self.faces, self.journal = 0, None
+        self.smoother = Smoother(form.smooth) if form.smooth else None
+        self.lines = None if kind == "json" else _csv_lines(file, self.columns.schema.names)
+        if kind == "json":
+            file.write(f'{{"facts": {json.dumps(facts or {})}, "rows": [')
+        self.comma = ""
+
+    def add(self, frame: Frame, faces: list[Face]) -> None:
+        self.faces += len(faces)
+        for row in self.columns.rows(frame, self.smoothed(frame, faces)):
+            if self.lines:
+                self.lines.writerow(_cells(row))
+                continue
+            self.file.write(f"{self.comma}\n{_object(row)}")
+            self.comma = ","
+
+    def close(self, whole: bool = True, *, again: bool = False) -> Path | None:
+        if not self.lines:
+            self.file.write(f'\n], "whole": {json.dumps(whole)}}}\n')
+        self.file.flush()
+        return None
+
+
+def _drawn(face: Face) -> Any:
+    return face.preds if face.smooth is None else np.array(face.smooth, np.float32)
+
+
+def _csv_lines(file: TextIO, names: list[str]) -> csv.DictWriter[str]:
+    lines = csv.DictWriter(file, names, lineterminator="\n")
+    lines.writeheader()
+    return lines
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: f"{v:.4f}" if isinstance(v, float) else plain(v) for k, v in row.items()}
+
+
+def _object(row: Mapping[str, Any]) -> str:
+    return json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
+
+
+Sink = CsvSink | LinesSink | ArrowSink | ParquetSink | FilmSink | Printed
+_SINKS = {
+    ".csv": CsvSink,
+    ".arrow": ArrowSink,
+    ".parquet": ParquetSink,
+    ".jsonl": LinesSink,
+    ".mp4": FilmSink,
+}
 
 
 def sink_for(
-    path: Path | str | None, config: Config, facts: Mapping[str, Any] | None = None
+    path: Path | str | None,
+    config: Config,
+    facts: Mapping[str, Any] | None = None,
+    form: Form = Form(),  # noqa: B008 (frozen)
+    kind: str = "csv",
 ) -> Sink:
-    """By the ending of `path`: .csv, .arrow, .mp4 (annotated video); None is CSV on stdout.
+    """By the ending of `path`: .csv, .arrow, .parquet, .jsonl, .mp4 (annotated video).
 
-    `facts` are who speaks. Raises ValueError for another ending, a folder, or a place among shards.
+    None is stdout, where `kind` is csv or json. `facts` are who speaks. Raises ValueError for
+    another ending, or a folder.
     """
     if path is None:
-        return CsvSink(sys.stdout, config)
+        return Printed(sys.stdout, config, facts, form, kind)
     path = Path(path)
     if path.is_dir():
         raise ValueError(
             f"{path} is a folder; name a file in it by its kind, such as {path / 'seen.csv'}"
         )
-    if (kind := _SINKS.get(path.suffix.lower())) is None:
+    if (made := _SINKS.get(path.suffix.lower())) is None:
+        *kinds, last = _SINKS
         raise ValueError(
-            f"{path} ends in none of .csv, .arrow and .mp4; name the output by its kind"
+            f"{path} ends in none of {', '.join(kinds)} and {last}; name the output by its kind"
         )
+    if form.wide and made is not CsvSink:
+        raise ValueError(f"{path}: wide is a way of CSV; name a .csv, or leave --wide out")
     path.parent.mkdir(parents=True, exist_ok=True)
-    return kind(path, config, facts)
+    return made(path, config, facts, form)

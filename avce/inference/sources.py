@@ -7,13 +7,24 @@ passed over, a file that is met twice is read once, and what is left out is told
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from avce.inference.video import Frame, Skipped, camera_frames, video_frames
+from avce.inference.video import (
+    WHOLE,
+    Frame,
+    Part,
+    Skipped,
+    camera_frames,
+    expected_frames,
+    video_frames,
+)
 from avce.scores.sheet import printable
 from shards.films import HEAD, is_film
 from shards.image import NO_PICTURE, Unreadable, decode, sniff
@@ -34,6 +45,9 @@ _FILMS = (
 )
 
 
+Place = Callable[[int], Iterator[Frame]]  # its frames behind the first n
+
+
 class _File(NamedTuple):
     """A file to read; `named` by itself, not met in a folder or by a pattern."""
 
@@ -41,13 +55,74 @@ class _File(NamedTuple):
     named: bool
 
 
-def frames_of(sources: Sequence[str | Path], skipped: Skipped) -> Iterator[Frame]:
-    """Frames of pictures, folders, globs, films and webcam numbers, one source after the other.
+class Reading:
+    """The frames of several places, one after the other, once; they can begin in the middle.
 
-    Missing sources are refused before the first frame; files that cannot be read are skipped.
+    `at` is how far they are: of the places this one, of its frames so many. `after` is where they
+    begin. `total` is about how many there will be, 0 where nobody knows.
+    """
+
+    def __init__(self, places: Sequence[Place], expected: Sequence[int] = ()) -> None:
+        self.places, self.expected = places, list(expected) or [0] * len(places)
+        self.at, self.after = (0, 0), (0, 0)
+        self.total = sum(self.expected)
+
+    @classmethod
+    def of(cls, frames: Iterable[Frame]) -> Reading:
+        """Any frames, as those of one place."""
+        if isinstance(frames, Reading):
+            return frames
+        return cls([lambda after: islice(iter(frames), after, None)])
+
+    def __iter__(self) -> Iterator[Frame]:
+        first, done = self.after
+        for number in range(first, len(self.places)):
+            for frame in self.places[number](done):
+                done += 1
+                self.at = (number, done)
+                yield frame
+            if self.total:
+                self.total += done - self.expected[number]
+            done = 0
+        self.at = (len(self.places), 0)
+
+
+def reading_of(sources: Sequence[str | Path], skipped: Skipped, part: Part = WHOLE) -> Reading:
+    """Pictures, folders, globs, films and webcam numbers, one source after the other.
+
+    Missing sources are refused at once; files that cannot be read are skipped. `part` says which
+    frames of films are looked at.
     """
     files = _once((file for source in sources for file in _files(str(source), skipped)), skipped)
-    return (frame for file in files for frame in _frames(file, skipped))
+    places = [partial(_frames, file, skipped, part) for file in files]
+    return Reading(places, [_expected_frames(file, part) for file in files])
+
+
+def frames_of(sources: Sequence[str | Path], skipped: Skipped) -> Iterator[Frame]:
+    """Every frame of `reading_of`, in order."""
+    return iter(reading_of(sources, skipped))
+
+
+def checksum_of(source: str | Path) -> str | None:
+    """What a source was: a file by its bytes, more files by their names, sizes and times.
+
+    Those that are called pictures or films, so that a result may lie beside them.
+    """
+    path = Path(source)
+    if path.is_file():
+        with open(path, "rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    found = hashlib.sha256()
+    for file in _files(str(source), Skipped()):
+        if _is_camera(file):
+            return None
+        if not _expected(file.path) or not Path(file.path).exists():
+            continue
+        facts = Path(file.path).stat()
+        found.update(
+            f"{file.path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
+    return f"listing:{found.hexdigest()}"
 
 
 def source_files(sources: Sequence[str | Path]) -> list[Path]:
@@ -122,14 +197,34 @@ def _kind(file: str) -> str | None:
         return "film" if is_film(head) else None
 
 
-def _frames(file: _File, skipped: Skipped) -> Iterator[Frame]:
+def _is_film(file: _File, kind: str | None) -> bool:
+    return kind == "film" or (not kind and file.path.lower().endswith(_FILMS))
+
+
+def _is_camera(file: _File) -> bool:
+    return file.path.isdigit() and not Path(file.path).exists()
+
+
+def _expected_frames(file: _File, part: Part) -> int:
+    """About how many, at a glance; a picture is believed to be one by its name."""
+    if _is_camera(file) or file.path.lower().endswith(_IMAGES):
+        return 0 if _is_camera(file) else 1
+    kind = _kind(file.path)
+    if _is_film(file, kind):
+        return expected_frames(file.path, part)
+    return 1 if kind else 0
+
+
+def _frames(file: _File, skipped: Skipped, part: Part, after: int) -> Iterator[Frame]:
     path, kind = Path(file.path), _kind(file.path)
-    if file.path.isdigit() and not path.exists():
-        yield from camera_frames(int(file.path))
+    if _is_camera(file):
+        yield from camera_frames(int(file.path), part)
     elif path.exists() and not path.is_file():
         skipped.add("not a regular file", printable(file.path))
-    elif kind == "film" or (not kind and file.path.lower().endswith(_FILMS)):
-        yield from video_frames(path, skipped)
+    elif _is_film(file, kind):
+        yield from video_frames(path, skipped, part, after)
+    elif after:
+        return  # a picture has one
     elif kind or file.named or _expected(file.path):
         yield from encoded_frames(_content(file.path, skipped), skipped)
     else:

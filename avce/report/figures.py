@@ -26,20 +26,8 @@ from matplotlib.patheffects import withStroke
 from avce.durable import write_aside
 from avce.report.embedding import Embedding, quadrant
 from avce.scores import AXES, defined
+from avce.scores.circumplex import NAMED
 
-NAMED = {  # where people put words, after Russell 1980 and Paltoglou & Thelwall 2013
-    "excited": (0.62, 0.68),
-    "happy": (0.82, 0.35),
-    "content": (0.78, -0.22),
-    "relaxed": (0.62, -0.58),
-    "sleepy": (0.08, -0.86),
-    "bored": (-0.50, -0.66),
-    "sad": (-0.78, -0.32),
-    "distressed": (-0.80, 0.30),
-    "angry": (-0.58, 0.68),
-    "afraid": (-0.22, 0.84),
-    "surprised": (0.22, 0.88),
-}
 _OWN_COLOURS = {"caf": "#2e9d5b", "avce": "#2f6fde"}  # as in the paper; the baseline is ink
 _OTHERS = ("#d9822b", "#a03fb0", "#c7383f", "#1f9aa8", "#7a6a2c", "#e0609a")
 _THEMES = {

@@ -294,6 +294,8 @@ def test_a_prediction_takes_the_place_of_no_source_and_lists_what_it_left_out(
     ):
         code, _, err = type_in(*ask, source, "--out", target)
         assert code == 1 and rule in " ".join(err.split()), err
+    code, _, err = type_in(*ask, "photos", "--save-crops", "photos")
+    assert code == 1 and "photos holds what is read here" in " ".join(err.split()), err
     assert Path("film.mp4").read_bytes() == before
     assert Path("photos/one.jpg").read_bytes() == Path("photos/two.csv").read_bytes() == picture
     code, _, err = type_in(*ask, "photos", "--out", "photos.CSV", "--skipped", "left.csv")

@@ -219,7 +219,7 @@ def test_a_still_image_makes_no_video(predictor, tmp_path):
 
 
 def test_an_unknown_ending_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"none of \.csv, \.arrow and \.mp4"):
+    with pytest.raises(ValueError, match=r"none of \.csv, .*\.jsonl and \.mp4"):
         sink_for(tmp_path / "o.xlsx", CONFIG)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avce.inference.video import Skipped, video_frames
+from avce.inference.video import Part, Skipped, expected_frames, video_frames
 from tests.shards.test_films import corners, film, spoiled
 
 
@@ -24,6 +24,34 @@ def test_damage_is_counted_and_gone_past(tmp_path):
     np.testing.assert_allclose([f.time for f in frames], [f.number / 25 for f in frames])
     (line,) = skipped.lines()
     assert line.endswith(f"{path} after 30 frames; 1 damaged, 59 read")
+
+
+@pytest.mark.parametrize(
+    ("part", "numbers"),
+    [
+        (Part(), range(50)),
+        (Part(stride=7), range(0, 50, 7)),
+        (Part(fps=5.0), range(0, 50, 5)),
+        (Part(fps=100.0), range(50)),
+        (Part(start=0.4, end=0.8), range(10, 20)),
+        (Part(stride=4, start=1.0), range(25, 50, 4)),
+        (Part(fps=5.0, start=0.5), [13, 18, 23, 28, 33, 38, 43, 48]),
+    ],
+)
+def test_a_part_of_a_film_is_looked_at(tmp_path, part, numbers):
+    """25 frames a second, 50 in all."""
+    path, skipped = film(tmp_path / "v.mp4", n=50), Skipped()
+    assert [frame.number for frame in video_frames(path, skipped, part)] == list(numbers)
+    assert not skipped.lines()
+    assert abs(expected_frames(path, part) - len(list(numbers))) <= 1
+    behind = [frame.number for frame in video_frames(path, skipped, part, after=3)]
+    assert behind == list(numbers)[3:]
+
+
+def test_a_part_without_a_frame_is_said(tmp_path):
+    skipped = Skipped()
+    assert not list(video_frames(film(tmp_path / "v.mp4", n=9), skipped, Part(start=7.0)))
+    assert skipped.counts == {"no frame from --start to --end": 1}
 
 
 @pytest.mark.parametrize("start", [0, 125])
