@@ -216,14 +216,21 @@ def _value(root: Path, path: str, below: bool) -> tuple[float, str]:
 @lru_cache(maxsize=4096)
 def _stored_number(stored: bytes) -> tuple[float, str]:
     array = foreign.array_in(stored)
-    return foreign.number(str(array.reshape(-1)[0])), str(array.dtype)
+    return _first(array), str(array.dtype)
+
+
+def _first(array: np.ndarray) -> float:
+    try:
+        return foreign.number(str(array.reshape(-1)[0]))
+    except SystemError:  # numpy's, of a word that is no Unicode
+        raise ValueError("no word") from None
 
 
 def _number(array: np.ndarray, path: str) -> float:
     """The number in an array of any shape, stored as a number or, as a rule, as a word."""
     try:
-        return foreign.number(str(array.reshape(-1)[0]))
-    except (ValueError, IndexError, SystemError):  # numpy's, of a word that is no Unicode
+        return _first(array)
+    except (ValueError, IndexError):
         raise ValueError(
             f"{path} holds {array.tobytes()[:40]!r} of type {array.dtype}, no number; restore the "
             "file"

@@ -299,6 +299,7 @@ def test_2021_labels_of_any_plain_type(tmp_path: Path, value: np.ndarray):
     [
         (np.array(8), "holds 8, not a class 0 to 7"),
         (np.array("happy"), "no number"),
+        (np.frombuffer(b"\xff\xff\xff\xff", "<U1"), "no number"),  # no Unicode: a SystemError
         (np.array({"a": 1}, dtype=object), "pickles are never opened"),
     ],
 )
