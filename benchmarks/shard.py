@@ -18,6 +18,7 @@ import argparse
 import io
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -288,6 +289,20 @@ def index(work: Path, rows: int) -> list[tuple[str, str, str]]:
     ]
 
 
+def inspected(work: Path, rows: int) -> list[tuple[str, str, str]]:
+    """Seconds of processor of `inspect`, Python and imports included, the least of three."""
+    write_large_index(work / "larger", rows)
+    cli = Path(__file__).parent.parent / "cli.py"
+    command = [sys.executable, str(cli), "inspect", str(work / "larger"), "--json"]
+    found = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return [(f"inspect {rows:,} rows: processor", f"{min(found):.2f} s", "< 1 s")]
+
+
 def main() -> None:
     """Measure all and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -319,6 +334,7 @@ def _measure_all(quick: bool) -> None:
         print(f"{n:,} JPEGs of 256 x 256, {size:.0f} KB each, {os.cpu_count()} cores")
         rows = speed(work / "images", n, rounds)
         rows += index(work, 1_000_000)
+        rows += inspected(work, 3_000_000)
         rows += peak_memory(work, few)
     width = max(len(row[0]) for row in rows)
     for name, value, goal in rows:

@@ -17,8 +17,8 @@ def facts_of(index: LabelIndex) -> dict[str, Any]:
 
     `plane[a][v]` counts rows by arousal and valence in 20 x 20 equal cells of [-1, 1].
     """
-    labelled = index.where(va_valid=True)
-    targets = labelled.targets()
+    columns = (index.table[axis] for axis in ("valence", "arousal"))  # null in the same rows
+    valence, arousal = (column.drop_null().to_numpy() for column in columns)
     return {
         "rows": len(index),
         "shards": len(index.tars),
@@ -29,10 +29,10 @@ def facts_of(index: LabelIndex) -> dict[str, Any]:
         "expressions": {EXPRESSIONS[code]: n for code, n in index.counts("expression").items()},
         "classes": _own_classes(index),
         "extra": {name: str(index.table.schema.field(name).type) for name in index.extra},
-        "labelled": len(labelled),
-        "valence": _range(targets[:, 0]),
-        "arousal": _range(targets[:, 1]),
-        "plane": _plane(targets).tolist(),
+        "labelled": len(valence),
+        "valence": _range(valence),
+        "arousal": _range(arousal),
+        "plane": _plane(np.stack([valence, arousal]).T).tolist(),
     }
 
 
@@ -45,8 +45,8 @@ def _own_classes(index: LabelIndex) -> dict[str, int]:
 
 def _plane(targets: np.ndarray) -> np.ndarray:
     """Counts by cell; 1 belongs to the last one, as in `np.histogram2d` at a tenth of its time."""
-    cells = np.clip(((targets + 1) * (_CELLS / 2)).astype(np.int64), 0, _CELLS - 1)
-    places = cells[:, 1] * _CELLS + cells[:, 0]
+    across, up = (((values + 1) * (_CELLS / 2)).astype(np.int16) for values in targets.T)
+    places = np.minimum(up, _CELLS - 1) * _CELLS + np.minimum(across, _CELLS - 1)
     return np.bincount(places, minlength=_CELLS**2).reshape(_CELLS, _CELLS)
 
 

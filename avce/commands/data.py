@@ -155,11 +155,13 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Show what an index holds: counts, ranges, histogram, digest."""
-    from shards import LabelIndex, repair
+    from shards import LabelIndex
     from shards.summary import facts_of
 
     folder = Path(name) if Path(name).is_dir() else SHARDS / name
     if mend:
+        from shards import repair
+
         for sentence in repair(folder) or ["nothing to repair"]:
             tell(sentence)
     index = LabelIndex.open(folder)
