@@ -26,6 +26,9 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
+from PIL import Image
+
+from shards.standins.layouts import write_video
 
 HERE = Path(__file__).parents[1]
 FACES = 64
@@ -123,10 +126,91 @@ def aff_wild2(root: Path, scale: int) -> None:
             link(pictures[links % FACES], f"{folder}/{frame:05d}.jpg")
 
 
+def aff_wild(root: Path, scale: int) -> None:
+    """252 films with labels and boxes, of a tenth of the 1,224,094 frames: they are decoded."""
+    frames = 1_224_094 // 252 // 10 // scale + 1
+    shared = root.parent / f"{root.name}-faces"
+    pictures = [np.asarray(Image.open(path)) for path in faces(shared, 64)]
+    write_video(shared / "film.mp4", (pictures[k % FACES] for k in range(frames)), 30)
+    corners = "8 8\n8 56\n56 56\n56 8"
+    (shared / "box.pts").write_text(f"version: 1\nn_points: 4\n{{\n{corners}\n}}\n")
+    rng = np.random.default_rng(0)
+    for name in map(str, range(102, 354)):
+        boxes = root / f"bboxes/train/{name}"
+        for folder in (boxes, root / "videos/train", root / "landmarks/train"):
+            folder.mkdir(parents=True, exist_ok=True)
+        link(shared / "film.mp4", f"{root}/videos/train/{name}.mp4")
+        for axis in ("valence", "arousal"):
+            place = root / f"annotations/train/{axis}"
+            place.mkdir(parents=True, exist_ok=True)
+            labels = rng.uniform(-0.7, 0.7, frames)
+            (place / f"{name}.txt").write_text("".join(f"{x:.6f}\n" for x in labels))
+        for number in range(1, frames + 1):
+            source = shared / "box.pts"
+            if number % 1000 == 0:  # a file has 65,000 names at most
+                source.with_suffix(".new").write_bytes(source.read_bytes())
+                source.with_suffix(".new").replace(source)
+            link(source, f"{boxes}/{number}.pts")
+
+
+def afew_va(root: Path, scale: int) -> None:
+    """30,051 frames of 600 clips, with 68 points each."""
+    shared = root.parent / f"{root.name}-faces"
+    for path in faces(shared, 240):
+        Image.open(path).save(path.with_suffix(".png"))
+    rng = np.random.default_rng(0)
+    points = rng.uniform(20, 200, (68, 2)).round(3).tolist()
+    for clip in range(600):
+        folder = root / f"{clip + 1:03d}"
+        folder.mkdir(parents=True)
+        names = [f"{k:05d}" for k in range(50 // scale + (clip < 51))]
+        for k, name in enumerate(names):
+            link(shared / f"{(clip + k) % FACES}.png", f"{folder}/{name}.png")
+        one = {"valence": clip % 21 - 10, "arousal": clip % 19 - 9, "landmarks": points}
+        said = {"actor": f"actor {clip // 3}", "video_id": folder.name}
+        content = said | {"frames": dict.fromkeys(names, one)}
+        (folder / f"{folder.name}.json").write_text(json.dumps(content))
+
+
+def raf_db(root: Path, scale: int) -> None:
+    """15,339 aligned images with a basic expression."""
+    pictures = faces(root.parent / f"{root.name}-faces", 104)
+    images, labels = root / "basic/Image/aligned", root / "basic/EmoLabel"
+    for folder in (images, labels):
+        folder.mkdir(parents=True)
+    stems = [f"train_{k + 1:05d}" for k in range(12_271 // scale)]
+    stems += [f"test_{k + 1:04d}" for k in range(3068 // scale)]
+    for k, stem in enumerate(stems):
+        link(pictures[k % FACES], f"{images}/{stem}_aligned.jpg")
+    lines = (f"{stem}.jpg {k % 7 + 1}" for k, stem in enumerate(stems))
+    (labels / "list_patition_label.txt").write_text("\n".join(lines))
+
+
+def million(root: Path, scale: int) -> None:
+    """1,000,000 images in 1,000 folders with a table of labels."""
+    pictures = faces(root.parent / f"{root.name}-faces", 112)
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True)
+    with open(root / "labels.csv", "w") as file:
+        file.write("path,valence,arousal,expression,person,age\n")
+        for folder in range(1000 // scale):
+            (root / f"{folder:03d}").mkdir()
+            values = rng.uniform(-1, 1, (1000, 2))
+            for k, (v, a) in enumerate(values.tolist()):
+                path = f"{folder:03d}/{k:03d}.jpg"
+                link(pictures[k % FACES], f"{root}/{path}")
+                kind = ("happy", "sad", "neutral")[k % 3]
+                file.write(f"{path},{v:.4f},{a:.4f},{kind},p{folder},{20 + k % 60}\n")
+
+
 SETS: dict[str, tuple[str, Tree]] = {
     "affectnet-2017": ("affectnet", affectnet_2017),
     "affectnet-2021": ("affectnet", affectnet_2021),
+    "aff-wild": ("aff-wild", aff_wild),
     "aff-wild2": ("aff-wild2", aff_wild2),
+    "afew-va": ("afew-va", afew_va),
+    "raf-db": ("raf-db", raf_db),
+    "table": ("table", million),
 }
 
 

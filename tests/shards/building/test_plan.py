@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shards.building.plan import Plan, arrange, sources_of, spill
+from shards.building.plan import Plan, _at_least, arrange, sources_of, spill
 from shards.findings import Findings
+from shards.labels.rows import planned_rows
 from shards.sample import Sample
 
 
@@ -50,6 +51,17 @@ def test_every_sample_stands_in_one_shard_of_its_split(tmp_path: Path):
     assert plan.names == [f"{n:05d}.tar" for n in range(7)]
     assert plan.first_rows == [0, *np.cumsum(plan.shards)[:-1].tolist()]
     assert [len(shard) for shard in keys(plan)] == list(plan.shards)
+
+
+def test_rows_are_dealt_in_few_batches_and_stay_in_order(tmp_path: Path):
+    listed = samples(100)
+    small = [planned_rows(listed[start : start + 7]) for start in range(0, 100, 7)]
+    found = list(_at_least(30, iter(small)))
+    assert [rows.num_rows for rows in found] == [35, 35, 30]
+    assert [key for rows in found for key in rows["sample_key"].to_pylist()] == [
+        sample.key for sample in listed
+    ]
+    assert list(_at_least(30, iter([]))) == []
 
 
 def test_a_seed_is_an_order_and_another_one_another(tmp_path: Path):
