@@ -12,6 +12,7 @@ import os
 import select
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -246,11 +247,33 @@ COLUMNS = (
 )
 
 
+LINE_EVERY = 30.0  # seconds
+
+
+class _Lines:
+    """A line every half minute, where there is no terminal to draw a bar on."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.told, self.first = what, time.monotonic(), (time.monotonic(), 0)
+
+    def __call__(self, done: int, total: int | None, note: str = "") -> None:
+        now, (begun, first) = time.monotonic(), self.first
+        if done < first or not first:
+            self.first = now, done
+        if err.is_terminal or now - self.told < LINE_EVERY:
+            return
+        self.told = now
+        words = [f"{self.what}: {done:,}" + (f" of {total:,}" if total else ""), note]
+        if total and first < done < total:
+            words.append(f"{(now - begun) / (done - first) * (total - done) / 60:,.0f} min left")
+        tell(", ".join(filter(None, words)))
+
+
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar with rate and ETA on a terminal; nothing in a pipe or on other ranks."""
+    """A bar with rate and ETA on a terminal; lines in a pipe, nothing on other ranks."""
     if not (err.is_terminal and leads()):
-        yield None
+        yield _Lines(what) if leads() else None
         return
     with Progress(*COLUMNS, console=err) as drawn:
         task = drawn.add_task(plain(what), total=None, note="")
@@ -273,13 +296,14 @@ STAYS = 5  # records of the log in a row: a single batch may come to a vertex an
 
 
 @contextmanager
-def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
-    """The same for records of the training log; in a pipe a line for each evaluation."""
+def training_bar(steps: int | None = None) -> Iterator[Callable[[dict[str, Any]], None] | None]:
+    """The same for records of the log of `steps`; in a pipe a line for each evaluation too."""
     if not leads():
         yield None
         return
     with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as drawn:
-        task = drawn.add_task("training", total=None, note="")
+        task = drawn.add_task("training", total=steps, note="evaluating")
+        lines = _Lines("training")
         notes: dict[str, str] = {}
         vertices = 0
 
@@ -288,15 +312,19 @@ def training_bar() -> Iterator[Callable[[dict[str, Any]], None] | None]:
             if "note" in record:
                 tell(record["note"])
             if "evaluated" in record:
-                drawn.update(task, note=f"evaluating {record['evaluated']}/{record['batches']}")
+                note = f"evaluating {record['evaluated']}/{record['batches']}"
+                drawn.update(task, note=note)
+                lines(record["step"], steps, note)
                 return
             if "val" in record:
                 line = f"step {record['step']}: {in_short(record['val'])}"
+                line += f" of {record['val']['n']:,} samples" if record["step"] == 0 else ""
                 drawn.console.print(line, highlight=False)  # above the bar, which has no room
             if "losses" in record:
                 notes["loss"] = f"loss {sum(record['losses'].values()):.3f}"
                 notes["rate"] = f"{record['images_per_s']:,.0f} images/s"
                 drawn.update(task, total=record["steps"])
+                lines(record["step"], record["steps"], ", ".join(notes.values()))
             if "support" in record and vertices < STAYS:  # later there is no more to say
                 vertices = vertices + 1 if record["support"] == 1 else 0
                 if vertices == STAYS:

@@ -72,7 +72,7 @@ def train(
     if config.reweigh == "plane":
         weights = method.reweigh(parts["train"].targets())
         tell(f"reweigh=plane: errors weigh {weights.min():.3g} to {weights.max():.3g} times")
-    with training_bar() as progress:
+    with training_bar(config.epochs * len(training)) as progress:
         try:
             fit(
                 method,

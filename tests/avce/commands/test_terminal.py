@@ -145,6 +145,31 @@ def test_an_ascii_terminal_is_no_reason_to_fail(tmp_path):
     assert done.returncode == 1 and b"caf\\xe9" in done.stderr
 
 
+def test_in_a_pipe_a_long_work_says_every_half_minute_how_far_it_is(capsys, monkeypatch):
+    clock = iter([0.0, 0.0, *range(100)])  # seconds
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with terminal.bar("reading") as progress:
+        assert progress is not None
+        for second in range(70):
+            progress(10 * second, 1200)
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["reading: 300 of 1,200, 2 min left", "reading: 600 of 1,200, 1 min left"]
+
+
+def test_a_training_in_a_pipe_shows_its_first_evaluation_and_its_steps(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "LINE_EVERY", 0.0)
+    axis = {"ccc": 0.25}
+    with terminal.training_bar(400) as progress:
+        assert progress is not None
+        progress({"step": 0, "evaluated": 1, "batches": 2})
+        progress({"step": 0, "val": {"n": 512, "valence": axis, "arousal": axis}})
+        progress({"step": 50, "steps": 400, "losses": {"mse": 0.5}, "images_per_s": 70.0})
+    told = capsys.readouterr().err
+    assert "training: 0 of 400, evaluating 1/2\n" in told
+    assert "step 0: CCC valence 0.250 arousal 0.250 of 512 samples\n" in told
+    assert "training: 50 of 400, loss 0.500, 70 images/s" in told
+
+
 def test_balanced_draws_are_told_group_by_group_or_in_short(capsys, monkeypatch):
     monkeypatch.setattr(terminal.err, "width", 120, raising=False)
     terminal.tell_draws("none", [])
