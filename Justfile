@@ -51,7 +51,7 @@ docs: setup
 torture *args: setup
     OMP_NUM_THREADS=1 {{bin}}/python -m tests.torture {{args}}
 
-# Run one benchmark: layers, step, feed, shard, report, predict, recipes or startup.
+# Run one benchmark: layers, step, feed, shard, report, predict, recipes, views or startup.
 bench name *args: setup
     {{bin}}/python benchmarks/{{name}}.py {{args}}
 
