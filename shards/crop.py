@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
-from shards.finder import shared_finder
+from shards.finder import overlap, shared_finder
 from shards.image import (
     MOST_PIXELS,
     Stored,
@@ -30,7 +31,7 @@ from shards.image import (
     probe,
 )
 
-Mode = Literal["box", "landmarks", "aligned", "none"]
+Mode = Literal["box", "landmarks", "aligned", "none", "detect"]
 Affine = tuple[float, float, float, float, float, float]
 Point = tuple[float, float]
 
@@ -49,9 +50,10 @@ class Crop:
     """What to cut out of a source image.
 
     `mode`: the published `box`; the box around the 68 `landmarks`; `aligned`, a square rotated so
-    that the eyes are level; `none`, the image as it is. None takes what suits the data set.
-    The default margin of 1/14 makes the centre 224 of 256 pixels exactly the box. With `detect`,
-    a face detector looks for the box where none is published (extra `detect`).
+    that the eyes are level; `none`, the image as it is; `detect`, the box that the detector of
+    `predict` finds in the upright picture, so that a model sees at training what it will see later.
+    None takes what suits the data set. The default margin of 1/14 makes the centre 224 of 256
+    pixels exactly the box. The field `detect` looks for a box only where none is published.
     """
 
     mode: str | None = None  # one of Mode
@@ -67,6 +69,11 @@ class Crop:
         if not 16 <= self.size <= 4096:
             raise ValueError(f"crop size {self.size} is outside 16 to 4096 pixels")
 
+    @property
+    def searches(self) -> bool:
+        """Whether a detector decides on bytes."""
+        return self.detect or self.mode == "detect"
+
     def mode_of(self, row: dict[str, Any]) -> str:
         """The mode for a row of the plan."""
         if self.mode is not None:
@@ -79,6 +86,8 @@ class Crop:
 
     def must_find(self, row: dict[str, Any]) -> bool:
         """Whether the box of a row is for the detector to find."""
+        if self.mode == "detect":
+            return True
         return self.detect and row["bbox_xyxy"] is None and self.mode_of(row) == "box"
 
     def affine_of(self, row: dict[str, Any]) -> Affine | None:
@@ -201,14 +210,28 @@ def store_picture(
 def store_found(
     picture: np.ndarray, row: dict[str, Any], crop: Crop, kind: str, quality: tuple[str, ...] = ()
 ) -> Stored:
-    """Crop around the largest face of this very picture; Unreadable where there is none."""
-    faces = shared_finder()(picture)
+    """Crop around a face found in this very picture; Unreadable where there is none."""
+    box, remarks = chosen(shared_finder()(picture)[:, :4], row["bbox_xyxy"])
+    affine = crop.upright(box, row["pixel_aspect"] or 1.0)
+    stored = store_picture(picture, affine, crop.size, kind, quality + remarks)
+    return stored._replace(found_box=tuple(box))
+
+
+def chosen(
+    faces: Float[np.ndarray, "n 4"], published: Sequence[float] | None
+) -> tuple[list[float], tuple[str, ...]]:
+    """Whose labels these are: the face that overlaps the published box most, else the largest.
+
+    `faces` come largest first. Remarks for the column `quality`: `face_by_box` or `face_by_size`
+    where there was a choice, `face_off_box` where nothing found overlaps what was published.
+    """
     if not len(faces):
         raise Unreadable("no face found")
-    box = faces[0, :4].tolist()
-    affine = crop.upright(box, row["pixel_aspect"] or 1.0)
-    stored = store_picture(picture, affine, crop.size, kind, quality)
-    return stored._replace(found_box=tuple(box))
+    shared = overlap(faces, np.array([published or [0] * 4], np.float64))[:, 0]
+    best = int(shared.argmax())  # the first, so the largest, of equals
+    remarks = [] if len(faces) == 1 else ["face_by_box" if shared[best] else "face_by_size"]
+    off = published is not None and not shared[best]
+    return faces[best].tolist(), (*remarks, *(["face_off_box"] if off else []))
 
 
 def store_image(content: bytes, affine: Affine | None, size: int, *, check: bool = True) -> Stored:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -75,7 +75,7 @@ class Stored(NamedTuple):
     crop_affine: tuple[float, ...] | None = None  # source -> stored pixels
     crop_size: int | None = None
     quality: tuple[str, ...] = ()
-    found_box: tuple[float, ...] | None = None  # of a detector, where no box was published
+    found_box: tuple[float, ...] | None = None  # of a detector, where one was asked
 
 
 def sniff(content: bytes) -> str:
@@ -135,7 +135,7 @@ def decode(
     read = _decode_jpeg(content, "RGB") if kind == "jpeg" else _decode_with_pillow(content, kind)
     if not upright:
         return read
-    return turned(read[0], _orientation_of(content, kind)), read[1]
+    return turned(read[0], orientation_of(content, kind)), read[1]
 
 
 def prove(content: bytes, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -158,7 +158,21 @@ def turned(picture: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(picture)
 
 
-def _orientation_of(content: bytes, kind: str) -> int:
+def turned_box(
+    box: Sequence[float], shape: Sequence[int], orientation: int
+) -> tuple[float, float, float, float]:
+    """Where a box of the stored pixels lies in the (H, W, ...) picture that `turned` gave."""
+    xs, ys = box[0::2], box[1::2]
+    if orientation >= 5:
+        xs, ys = ys, xs
+    if orientation in (3, 4, 7, 8):
+        ys = [shape[0] - y for y in ys]
+    if orientation in (2, 3, 6, 7):
+        xs = [shape[1] - x for x in xs]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def orientation_of(content: bytes, kind: str) -> int:
     """Of a picture that decodes; TIFF and HEIC are turned as they are read."""
     if kind in ("tiff", "heic") or (kind == "jpeg" and b"Exif\0" not in content):
         return 1

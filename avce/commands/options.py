@@ -220,8 +220,8 @@ class Cutting:
     """How faces are cut out."""
 
     crop: Annotated[
-        Literal["box", "landmarks", "aligned", "none"] | None,
-        typer.Option(help="Default what suits the data set."),
+        Literal["box", "landmarks", "aligned", "none", "detect"] | None,
+        typer.Option(help="Default what suits the data set; detect: as predict finds it."),
     ] = None
     margin: Annotated[
         float | None, typer.Option(help="Around the face, as a share of its side.")

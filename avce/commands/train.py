@@ -52,7 +52,8 @@ def train(
         "datasets": index.table["dataset"].unique().to_pylist(),
         "digest": index.digest,
         "classes": index.classes,
-        "crop": index.metadata.get("options", {}),
+        "crop": index.metadata.get("options", {})
+        | {"boxes": index.table["bbox_source"].unique().to_pylist()},
         "parts": {name: {"n": len(part), "digest": part.digest} for name, part in parts.items()},
     }
     if not resume:

@@ -172,6 +172,12 @@ def predict(
     facts = {**predictor.facts, "sources": seen.sources, "frames": asdict(part)}
     facts |= {"detector": None} if find is None else find.facts | limits
     facts |= {"smooth_s": result.smooth} if result.smooth else {}
+    cut, cuts = predictor.facts["crop"]["boxes"], find and " ".join(find.facts.values())
+    if cuts and cut not in (cuts, None):
+        tell(
+            f"warning: {folder} learned from faces as {cut}, these are found by {cuts}: what that "
+            "costs stands in docs/benchmarks.md; shards made with --crop detect are cut like these"
+        )
     tell(f"predicting by {folder}, weights {facts['weights']} of step {facts['step']}")
     form = result.form(again=None not in seen.sources.values())
     try:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from avce.config import Config
 from avce.durable import write_aside
-from avce.inference.predictor import crop_of
+from avce.inference.predictor import boxes_of, crop_of
 from avce.method.encoders import MEAN, STD
 from avce.method.models import AVModel
 from avce.training.checkpoint import as_safetensors
@@ -53,7 +53,7 @@ def export(
     if (folder / "run.json").exists():
         raise ValueError(f"{folder} is a run, and its model would lie twice; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    described = description(config, crop_of(record))
+    described = description(config, crop_of(record), boxes_of(record))
     if format == "onnx":
         path = _write_onnx(folder / "model.onnx", method.model, config, described)
     else:
@@ -64,11 +64,12 @@ def export(
     return [path, card]
 
 
-def description(config: Config, crop: Crop) -> dict[str, Any]:
+def description(config: Config, crop: Crop, boxes: str | None = None) -> dict[str, Any]:
     """What a program must know to use the weights, as plain values."""
     return {
         "config": config.to_dict(),
         "framing": {"margin": crop.margin, "size": crop.size},
+        "boxes": boxes,
         "input": {
             "shape": ["batch", 3, config.image_size, config.image_size],
             "colours": "RGB",

@@ -62,11 +62,12 @@ class Predictor:
         """
         run = Path(run)
         if exported := exported_in(run):
-            model, config, crop = _exported(exported)
+            model, config, crop, boxes = _exported(exported)
             facts: dict[str, Any] = {"run": str(run), "weights": exported.name}
         else:
             model, config, record = load_run(run, which)
-            crop, exported = crop_of(record), run / f"{which}.safetensors"
+            crop, boxes = crop_of(record), boxes_of(record)
+            exported = run / f"{which}.safetensors"
             facts = {"run": str(run), "weights": which, "commit": record.git_commit}
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         made = cls(model.to(chosen).eval(), config, crop)
@@ -74,7 +75,7 @@ class Predictor:
             **facts,
             "step": step_of(exported),
             "sha256": hashlib.sha256(exported.read_bytes()).hexdigest(),
-            "crop": {"margin": crop.margin, "size": crop.size},
+            "crop": {"margin": crop.margin, "size": crop.size, "boxes": boxes},
         }
         return made
 
@@ -134,6 +135,16 @@ def crop_of(record: RunRecord) -> Crop:
     return Crop(**{name: crop[name] for name in ("margin", "size") if name in crop})
 
 
+def boxes_of(record: RunRecord) -> str | None:
+    """Who said where the faces of a run's shards are: `published`, a detector with its version,
+    or None where run.json does not say."""
+    crop = record.shards.crop
+    found = crop.get("detect")
+    if found and crop.get("boxes") == [found["detector"]]:
+        return " ".join(found.values())
+    return "published" if crop else None
+
+
 def normalised(images: Tensor) -> Tensor:
     """uint8 (n, 3, h, w) to floats by ImageNet's mean and deviation; floats stay."""
     if images.is_floating_point():
@@ -142,8 +153,8 @@ def normalised(images: Tensor) -> Tensor:
     return torch.from_numpy(pixels.normalised(levels)).to(images.device)
 
 
-def _exported(path: Path) -> tuple[nn.Module, Config, Crop]:
-    """A model from a file that `export` wrote."""
+def _exported(path: Path) -> tuple[nn.Module, Config, Crop, str | None]:
+    """A model from a file that `export` wrote, and how its faces were cut."""
     weights = read_safetensors(path)
     try:
         facts = json.loads(metadata_in(path)["avce"])
@@ -155,4 +166,4 @@ def _exported(path: Path) -> tuple[nn.Module, Config, Crop]:
     config = Config.from_dict(facts["config"])
     model = build_method(config, pretrained=False).model
     model.load_state_dict(weights)
-    return model, config, Crop(**facts["framing"])
+    return model, config, Crop(**facts["framing"]), facts.get("boxes")

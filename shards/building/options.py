@@ -41,7 +41,7 @@ class BuildOptions:
             "crop": self.crop.mode or "default",
             "margin": self.crop.margin,
             "size": self.crop.size,
-            **({"detect": facts()} if self.crop.detect else {}),
+            **({"detect": facts()} if self.crop.searches else {}),
             "with_json": self.with_json,
             "check": self.check,
             "seed": self.seed,

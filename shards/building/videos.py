@@ -26,6 +26,7 @@ from shards.building.plan import SPILLED, Spill, write_spill
 from shards.building.store import FRAMES, Store
 from shards.crop import Crop, store_found, store_picture
 from shards.durable import settle, sync, write_aside
+from shards.finder import facts
 from shards.findings import Findings
 from shards.image import Stored, Unreadable, encode_jpeg
 from shards.sample import VIDEO_SUFFIXES
@@ -49,7 +50,8 @@ class Video(NamedTuple):
     @property
     def file(self) -> str:
         """The staged crops, in the store; named by a hash of rows, size of the video and crop."""
-        digest = hashlib.sha256(repr(self.crop).encode() + self.rows.serialize())
+        how = f"{self.crop}{facts() if self.crop.searches else ''}"
+        digest = hashlib.sha256(how.encode() + self.rows.serialize())
         return f"{FRAMES}/{digest.hexdigest()[:24]}.jpgs"
 
     @property

@@ -11,9 +11,9 @@ from PIL import Image
 
 from shards import BuildOptions, Crop, Engine, LabelIndex, Sample, build, finder
 from shards.building.tars import planned_rows, write_tar
-from shards.crop import store_found, store_picture
+from shards.crop import chosen, store_found, store_picture
 from shards.finder import FaceFinder, finder_for
-from shards.image import Stored
+from shards.image import Stored, turned
 from shards.standins.layouts import draw_affectnet_2021
 
 WITHOUT = pytest.mark.skipif(not finder.installed("mtcnn"), reason="facenet-pytorch is not there")
@@ -127,6 +127,60 @@ def test_a_data_set_without_boxes_is_sharded(hopper, tmp_path):
     table = LabelIndex.open(tmp_path / "out").table
     assert set(table["bbox_source"].to_pylist()) == {"retinaface"}
     assert set(table["width"].to_pylist()) == {256}
+
+
+@pytest.mark.parametrize(
+    "faces, published, best, remarks",
+    [
+        ([[0, 0, 9, 9]], None, 0, ()),
+        ([[0, 0, 9, 9]], [1, 1, 8, 8], 0, ()),
+        ([[0, 0, 9, 9]], [20, 20, 30, 30], 0, ("face_off_box",)),
+        ([[0, 0, 9, 9], [20, 20, 26, 26]], None, 0, ("face_by_size",)),
+        ([[0, 0, 9, 9], [20, 20, 26, 26]], [8, 8, 27, 27], 1, ("face_by_box",)),
+        ([[0, 0, 9, 9], [20, 20, 26, 26]], [40, 40, 50, 50], 0, ("face_by_size", "face_off_box")),
+    ],
+)
+def test_labels_go_to_the_face_that_was_published_or_to_the_largest(
+    faces, published, best, remarks
+):
+    box = published and [float(side) for side in published]
+    assert chosen(np.float32(faces), box) == (faces[best], remarks)
+
+
+def test_training_faces_are_cut_as_prediction_finds_them(hopper, tmp_path):
+    """A lying photo, ten upright ones and a wall; twice, and one digest."""
+    draw_affectnet_2021(tmp_path / "raw", 12)
+    first, wall, *rest = sorted(tmp_path.rglob("*.jpg"))
+    for path in rest:
+        Image.fromarray(hopper).save(path)
+    Image.fromarray(np.zeros_like(hopper)).save(wall)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(turned(hopper, 8)).save(first, exif=exif)
+    options = BuildOptions(
+        crop=Crop(mode="detect"), engine=Engine("joblib", jobs=1), reader={"allow_count": True}
+    )  # fmt: skip
+    digests = []
+    for out in ("a", "b"):
+        report = build("affectnet", tmp_path / "raw", str(tmp_path / out), options)
+        assert report.findings.skipped["no face found"] == 1
+        index = LabelIndex.open(tmp_path / out)
+        digests.append(index.digest)
+    assert digests[0] == digests[1] and len(index) == 11
+    boxes = np.array(index.table["bbox_xyxy"].to_pylist())
+    seen = FaceFinder()(np.asarray(Image.open(rest[0]).convert("RGB")))[0, :4]
+    assert boxes == pytest.approx(np.tile(seen, (11, 1)), abs=2)  # JPEG of the lying one differs
+    assert index.metadata["options"]["detect"] == finder.facts()
+
+
+def test_a_smaller_face_with_a_published_box_keeps_its_labels(hopper):
+    small = np.asarray(Image.fromarray(hopper).resize((256, 300)))
+    both = np.zeros((600, 768, 3), np.uint8)
+    both[:300, :256], both[:, 256:] = small, hopper
+    row = {"pixel_aspect": None, "bbox_xyxy": [side / 2 for side in FACE]}
+    stored = store_found(both, row, Crop(mode="detect"), "png")
+    assert stored.found_box == pytest.approx([side / 2 for side in FACE], abs=10)
+    assert stored.quality == ("face_by_box",)
 
 
 def test_whole_needs_no_detector():

@@ -17,7 +17,16 @@ from PIL import Image, ImageCms, ImageFile
 from avce.inference.sources import encoded_frames
 from avce.inference.video import Skipped
 from shards.crop import store_image
-from shards.image import MOST_PIXELS, Unreadable, decode, encode_jpeg, probe, sniff, turned
+from shards.image import (
+    MOST_PIXELS,
+    Unreadable,
+    decode,
+    encode_jpeg,
+    probe,
+    sniff,
+    turned,
+    turned_box,
+)
 from tests.shards.trees import blob
 
 pillow_heif.register_heif_opener()  # for writing; what reads it asks nobody
@@ -184,6 +193,15 @@ def test_the_brand_of_a_heif_may_stand_second():
         content[8:12] = b"mif1"
         assert sniff(bytes(content)) == kind
         assert decode(bytes(content))[0].shape == (48, 48, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_box_turns_with_its_picture(orientation):
+    lying = np.zeros((32, 48), np.uint8)
+    lying[3:9, 5:17] = 1
+    seen = turned(lying, orientation)
+    left, top, right, bottom = map(int, turned_box((5.0, 3.0, 17.0, 9.0), seen.shape, orientation))
+    assert seen[top:bottom, left:right].all() and seen.sum() == (bottom - top) * (right - left)
 
 
 def test_a_turn_behind_other_segments_is_seen():

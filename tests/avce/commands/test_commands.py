@@ -10,6 +10,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from avce.commands import app, terminal
 from avce.inference.video import Film
 from avce.scores.predictions import read_predictions
 from avce.training.checkpoint import as_safetensors, read_safetensors
+from shards import finder
 from shards.image import encode_jpeg
 
 ROOT = Path(__file__).parents[3]
@@ -321,6 +323,17 @@ def test_what_cannot_be_balanced_is_wrong_usage_before_anything_is_written(
     code, out, err = type_in(*words)
     assert (code, out) == (2, "") and sentence in " ".join(err.replace("│", " ").split())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_saw_other_boxes_is_named(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    photo = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
+    code, _, err = type_in("predict", photo, "--run", "runs/first", "--out", "hopper.csv")
+    assert code == 0 and len(Path("hopper.csv").read_text().splitlines()) == 2, err
+    detector = " ".join(finder.facts().values())
+    assert f"learned from faces as published, these are found by {detector}" in " ".join(
+        err.split()
+    )
 
 
 def test_a_run_without_a_checkpoint_is_one_sentence(place, type_in, monkeypatch, tmp_path):

@@ -15,16 +15,17 @@ from PIL import Image
 
 from avce import build_method
 from avce.config import with_settings
-from avce.inference.predictor import Predictor
+from avce.inference.predictor import Predictor, boxes_of
 from avce.inference.sinks import CsvSink, FilmSink, sink_for
 from avce.inference.sources import encoded_frames, frames_of
 from avce.inference.stream import predict_stream, predict_to
 from avce.inference.video import Frame, Skipped
 from avce.scores.evaluate import device_of, predict_batches
 from avce.training.checkpoint import as_safetensors
+from avce.training.record import RunRecord, Shards
 from pipelines import batches
 from pipelines.pixels import central
-from shards import Crop, LabelIndex, Sample, write_shards
+from shards import Crop, LabelIndex, Sample, finder, write_shards
 from shards import crop as shards_crop
 from shards.image import Unreadable
 from tests.avce.inference.drawn import CONFIG, SIZE, film, in_the_middle, picture, png
@@ -233,3 +234,18 @@ def test_frames_of_shards(predictor, tmp_path):
     named = ((index.table["sample_key"][row].as_py(), index.read(row)) for row in range(len(index)))
     ((frame, faces),) = predict_stream(predictor, encoded_frames(named, Skipped()))
     assert frame.source == "k" and len(faces) == 1
+
+
+@pytest.mark.parametrize(
+    ("boxes", "detect", "said"),
+    [
+        (["affectnet"], None, "published"),
+        (["affectnet", "retinaface"], True, "published"),  # --detect, where none was published
+        (["retinaface"], True, "retinaface 0.1.0"),
+    ],
+)
+def test_a_run_says_who_found_its_faces(boxes, detect, said):
+    found = {"detect": finder.facts()} if detect else {}
+    record = RunRecord(config=CONFIG, shards=Shards(crop={"boxes": boxes, **found}))
+    assert boxes_of(record) == said
+    assert boxes_of(RunRecord(config=CONFIG)) is None
