@@ -217,7 +217,7 @@ class FilmSink(_Aside):
             self.film = Film(self.path, frame.rate, sound=heard, facts=self.facts)
         said = self.smoothed(frame, faces)
         marks = [(face.box, face.track or 0, _drawn(face)) for face in said]
-        self.film.add(self.overlay.drawn(frame.picture, marks), frame.time)
+        self.film.add(self.overlay.drawn(frame.picture, marks, frame.time), frame.time)
 
     def begin_again(self, reading: Reading) -> None:
         """Draw what was said before: the film is read again, nothing is predicted."""
