@@ -394,17 +394,26 @@ class FilmWriter:
 
 
 class _Sound:
-    """The sound of a film on its way into another, whose pictures begin at 0; as it is coded."""
+    """The sound of a film on its way into another, which begins at 0; as it is coded, or as AAC."""
 
     def __init__(self, source: Path, target: Any) -> None:
         self._film, self._target = FilmReader(source), target
         video = self._film.stream
         self._start = float((video.start_time or 0) * video.time_base)
-        known, sounds = target.supported_codecs, self._film.container.streams.audio
-        fit = [stream for stream in sounds if stream.codec_context.name in known]
-        self._streams = {s.index: target.add_stream_from_template(s) for s in fit}
-        self._packets = self._film.container.demux(*fit) if fit else iter(())
+        heard = [s for s in self._film.container.streams.audio if s.codec_context is not None]
+        self._recoded = {
+            s.index for s in heard if s.codec_context.name not in target.supported_codecs
+        }
+        self._streams = {s.index: self._stream(s) for s in heard}
+        self._packets = self._film.container.demux(*heard) if heard else iter(())
         self._held: Any = None
+
+    def _stream(self, sound: Any) -> Any:
+        if sound.index not in self._recoded:
+            return self._target.add_stream_from_template(sound)
+        layout = "mono" if sound.channels == 1 else "stereo"
+        rate = sound.rate if sound.rate in (8000, 16000, 22050, 32000, 44100) else 48000
+        return self._target.add_stream("aac", rate=rate, layout=layout)
 
     def copy(self, until: float | None) -> None:
         """Everything before a time; None: all there is."""
@@ -416,11 +425,25 @@ class _Sound:
             if until is not None and packet.dts - shift > until / packet.time_base:
                 self._held = packet
                 return
+            if packet.stream_index in self._recoded:
+                self._recode(packet, stream)
+                continue
             packet.pts, packet.dts = (round(t - shift) for t in (packet.pts, packet.dts))
             packet.stream = stream
             self._target.mux(packet)
 
+    def _recode(self, packet: Any, stream: Any) -> None:
+        try:
+            frames = packet.decode()
+        except FFmpegError:  # a moment of silence
+            return
+        for frame in frames:
+            frame.pts = frame.pts and frame.pts - round(self._start / frame.time_base)
+            self._target.mux(stream.encode(frame))
+
     def close(self, *, rest: bool) -> None:
         if rest:
             self.copy(until=None)
+            for index in self._recoded:
+                self._target.mux(self._streams[index].encode())
         self._film.__exit__(None, None, None)

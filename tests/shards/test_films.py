@@ -318,6 +318,34 @@ def test_what_is_told_by_first_bytes():
 # ------------------------------------------------------------------------------- writing
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "adpcm_ms"), ("a.mov", "pcm_mulaw")])
+def test_sound_that_mp4_cannot_hold_is_coded_anew(tmp_path, name, codec):
+    """A tone of 400 Hz for two seconds is one again, within what AAC pads (2048 samples)."""
+    rate, source = 8000, tmp_path / name
+    tone = (9000 * np.sin(2 * np.pi * 400 * np.arange(2 * rate) / rate)).astype(np.int16)
+    with av.open(str(source), "w") as out:
+        stream, tones = out.add_stream("mpeg4", rate=10), out.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        tones.layout = "mono"
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(quarters(number), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            out.mux(stream.encode(frame))
+        heard = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+        heard.rate = rate
+        out.mux([*tones.encode(heard), *tones.encode(), *stream.encode()])
+    film = FilmWriter(tmp_path / "o.mp4", Fraction(10), sound=source)
+    for number in range(20):
+        film.add(quarters(number), number / 10)
+    film.close()
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        wave = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    assert abs(len(wave) - 2 * rate) <= 2048
+    spectrum = np.abs(np.fft.rfft(wave[2048 : 2048 + rate]))
+    assert spectrum.argmax() == 400
+
+
 def test_times_and_sound_go_along(tmp_path):
     source = film(tmp_path / "v.mp4", n=50, sound=True, turn=(90, False))
     times = [0.0, 0.04, 0.2, 0.21, 1.9]
