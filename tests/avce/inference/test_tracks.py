@@ -40,3 +40,18 @@ def test_a_face_away_too_long_returns_as_a_new_one():
     for _ in range(3):
         track(boxes())
     assert track(boxes(LEFT)) == [1]
+
+
+def test_a_face_is_met_where_it_was_going():
+    """Steps of a whole side: boxes of two frames do not even touch."""
+    track = Tracker()
+    assert {track(boxes(moved(LEFT, 4 * n + n * n / 2)))[0] for n in range(10)} == {0}
+
+
+def test_two_that_cross_while_one_is_hidden_keep_their_numbers():
+    track = Tracker()
+    for n in range(30):
+        one, other = moved(LEFT, 5.0 * n), moved(LEFT, 150 - 5.0 * n)
+        hidden = abs(one[0] - other[0]) < 10
+        found = track(boxes(one) if hidden else boxes(one, other))
+        assert found == ([0] if hidden else [0, 1])
