@@ -23,7 +23,16 @@ from avce.commands.options import (
     read_in,
     typed,
 )
-from avce.commands.terminal import bar, print_facts, print_json, print_report, shell, tell, then
+from avce.commands.terminal import (
+    bar,
+    phases,
+    print_facts,
+    print_json,
+    print_report,
+    shell,
+    tell,
+    then,
+)
 
 app = typer.Typer()
 RELEASES = {"affectnet-2021": "affectnet"}  # drawn apart, read as one data set
@@ -124,8 +133,9 @@ def shard(
             tell(f"{check['check']}: {check['detail']}")
 
     try:
-        with bar(f"sharding {name}") as progress:
-            report = build(name, storing.raw or RAW / name, folder, options, progress, understood)
+        with phases(f"sharding {name}") as course:
+            raw = storing.raw or RAW / name
+            report = build(name, raw, folder, options, heard=understood, course=course)
     except ValueError as error:
         if as_json:
             print_json({"name": name, "complete": False, "error": str(error), "checks": heard})

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,8 +254,9 @@ LINE_EVERY = 30.0  # seconds
 class _Lines:
     """A line every half minute, where there is no terminal to draw a bar on."""
 
-    def __init__(self, what: str) -> None:
-        self.what, self.told, self.first = what, time.monotonic(), (time.monotonic(), 0)
+    def __init__(self, what: str, unit: str = "", told: float | None = None) -> None:
+        self.what, self.unit, self.first = what, unit, (time.monotonic(), 0)
+        self.told = time.monotonic() if told is None else told
 
     def __call__(self, done: int, total: int | None, note: str = "") -> None:
         now, (begun, first) = time.monotonic(), self.first
@@ -263,28 +265,45 @@ class _Lines:
         if err.is_terminal or now - self.told < LINE_EVERY:
             return
         self.told = now
-        words = [f"{self.what}: {done:,}" + (f" of {total:,}" if total else ""), note]
-        if total and first < done < total:
+        words = [f"{self.what}: {done:,}" + (f" of {total:,}" if total else "") + self.unit]
+        words.append(note)
+        if total and 0 < first < done < total:
             words.append(f"{(now - begun) / (done - first) * (total - done) / 60:,.0f} min left")
         tell(", ".join(filter(None, words)))
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar with rate and ETA on a terminal; lines in a pipe, nothing on other ranks."""
-    if not (err.is_terminal and leads()):
-        yield _Lines(what) if leads() else None
+def phases(what: str) -> Iterator[Callable[[str, int, int], None] | None]:
+    """A bar with rate and ETA, begun anew by each phase, which never goes back; lines in a pipe,
+    nothing on other ranks."""
+    if not leads():
+        yield None
         return
-    with Progress(*COLUMNS, console=err) as drawn:
+    name, most, lines = "", 0, _Lines(what)
+    with Progress(*COLUMNS, console=err, disable=not err.is_terminal) as drawn:
         task = drawn.add_task(plain(what), total=None, note="")
 
-        def progress(done: int, total: int) -> None:
-            speed = drawn.tasks[0].speed
-            drawn.update(
-                task, completed=done, total=total or None, note=f"{speed:,.0f}/s" if speed else ""
-            )
+        def course(phase: str, done: int, total: int) -> None:
+            nonlocal name, most, lines
+            if phase != name:
+                unit = "" if phase == "checking files" else " images"
+                name, most, lines = phase, 0, _Lines(f"{what}: {phase}", unit, lines.told)
+                drawn.reset(task, total=None, description=plain(lines.what), note="")
+            most = max(most, done)
+            lines(most, total)
+            if err.is_terminal:
+                speed = drawn.tasks[0].speed
+                note = f"{speed:,.0f}/s" if speed else ""
+                drawn.update(task, completed=most, total=total or None, note=note)
 
-        yield progress
+        yield course
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """`phases` of a work that has but one."""
+    with phases(what) as course:
+        yield course and partial(course, "")
 
 
 ONE_HOT = (

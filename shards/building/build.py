@@ -64,6 +64,7 @@ READERS: dict[str, Callable[..., Iterator[Sample]]] = {
 _EXAMPLES = 20
 
 Progress = Callable[[int, int], None]
+Course = Callable[[str, int, int], None]
 
 
 def build(
@@ -73,11 +74,15 @@ def build(
     options: BuildOptions | None = None,
     progress: Progress | None = None,
     heard: Callable[[dict[str, Any]], None] | None = None,
+    course: Course | None = None,
 ) -> Report:
     """Convert the data set `name` (a key of `READERS`) in `raw` to shards in `out`.
 
     `out` is a folder or an fsspec address. `report.json` is written there in any case. `heard` is
-    told each check as it is made, those of `raw` before anything is written.
+    told each check as it is made, those of `raw` before anything is written; `course` the name of
+    each phase ("checking files", "reading labels", "staging films", "writing", "sealing"), images
+    (of the first: files) done and in all (0: not known yet), and `progress` the two numbers of the
+    phases in which images are made.
 
     Raises ValueError with the sentences of the failed checks, for finished shards of other inputs,
     and where nothing could be stored; FileNotFoundError where `raw` is no folder; OSError where
@@ -89,10 +94,17 @@ def build(
     store, options = Store.at(out), options or BuildOptions()
     report = Report(name, str(store), Findings(heard=heard))
     started = time.monotonic()
+
+    def told(phase: str, done: int, total: int) -> None:
+        if course:
+            course(phase, done, total)
+        if progress and phase in ("staging films", "writing"):
+            progress(done, total)
+
     with _disk_errors_in_words(store), store.locked(options.part):
         before = read_report(store)
         try:
-            _Build(store, Path(raw), options, report, progress).go(READERS[name])
+            _Build(store, Path(raw), options, report, told).go(READERS[name])
         except BaseException as error:
             report.error = str(error) or type(error).__name__
             report.plan = before.get("plan") or report.plan  # of the shards that are there
@@ -143,12 +155,12 @@ class _Build:
         raw: Path,
         options: BuildOptions,
         report: Report,
-        progress: Progress | None,
+        course: Course,
     ) -> None:
         # absolute, since workers that are used again stand where the process once stood
         self.store = replace(store, local=store.local.absolute())
         self.raw, self.options = raw.absolute(), options
-        self.report, self.progress = report, progress
+        self.report, self.course = report, course
         self.plan: Plan
 
     def go(self, reader: Callable[..., Iterator[Sample]]) -> None:
@@ -159,7 +171,7 @@ class _Build:
             self.store,
             self.options,
             self.report.findings,
-            self.progress,
+            self.course,
         )
         key = planner.key(reader)
         self.report.stand_in = read_card(self.raw) is not None
@@ -286,12 +298,10 @@ class _Build:
         mine = range(first, len(self.plan.shards), step)
         total = sum(self.plan.shards[number] for number in mine)
         count = sum(self.plan.shards[number] for number in mine if number in done)
-        if self.progress:
-            self.progress(count, total)
+        self.course("writing", count, total)
         for samples in self.options.engine.run(write_shard, self._jobs(done)):
             count += samples
-            if self.progress:
-                self.progress(count, total)
+            self.course("writing", count, total)
 
     def _finish(self) -> None:
         """Number the rows, write labels.arrow, fill the report."""
@@ -307,6 +317,7 @@ class _Build:
             if marker.tar.samples and marker.first_row != row:
                 self._renumber(name, marker, row)
             row += marker.tar.samples
+            self.course("sealing", row, sum(self.plan.shards))
         if not row:
             raise ValueError(
                 f"no image of {self.raw} could be stored: "

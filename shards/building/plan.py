@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import groupby, islice
 from pathlib import Path
@@ -119,12 +119,27 @@ def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
 
 
 def spill(
-    samples: Iterable[Sample | pa.RecordBatch], root: Path, path: Path, findings: Findings
+    samples: Iterable[Sample | pa.RecordBatch],
+    root: Path,
+    path: Path,
+    findings: Findings,
+    course: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Spill:
     """Write the stream of a reader to `path`, without files that are missing or empty."""
     kinds: Kinds = {}
-    found = write_spill(_existing(samples, _Sizes(root, findings), kinds), path)
+    batches = _existing(samples, _Sizes(root, findings), kinds)
+    found = write_spill(_counted(batches, course), path)
     return found._replace(kinds=kinds)
+
+
+def _counted(
+    batches: Iterable[pa.RecordBatch], course: Callable[[str, int, int], None]
+) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    for batch in batches:
+        yield batch
+        rows += batch.num_rows
+        course("reading labels", rows, 0)
 
 
 def arrange(

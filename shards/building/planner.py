@@ -41,7 +41,7 @@ class Planner:
     store: Store
     options: BuildOptions
     findings: Findings
-    progress: Callable[[int, int], None] | None = None
+    course: Callable[[str, int, int], None] = lambda *_: None
 
     def key(self, reader: Reader) -> str | None:
         """What a plan is made from, as one hash; None where a reader is not ours to know."""
@@ -56,9 +56,11 @@ class Planner:
                 if isinstance(name, str | Path):
                     for place in (self.raw / name, Path(name)):
                         digest.update(_facts(lambda place=place: os.stat(place)))  # noqa: PTH116
-        _look_into(
-            self.raw, digest, {_identity(self.raw.stat()), _identity(self.store.local.stat())}
-        )
+        besides = {_identity(self.raw.stat()), _identity(self.store.local.stat())}
+        files = 0
+        for found in _look_into(self.raw, digest, besides):
+            files += found
+            self.course("checking files", files, 0)
         return digest.hexdigest()
 
     def plan(self, reader: Reader, key: str | None) -> Plan:
@@ -95,10 +97,13 @@ class Planner:
             for old in self.store.work.glob("plan*"):
                 old.unlink()
         read = reader.rows if isinstance(reader, InRows) else reader
+        self.course("reading labels", 0, 0)
         samples = read(self.raw, findings, **options.reader)
         before = workers.set(options.engine.in_order)
         try:
-            spilled = planning.spill(samples, self.raw, path.with_suffix(".spill"), findings)
+            spilled = planning.spill(
+                samples, self.raw, path.with_suffix(".spill"), findings, self.course
+            )
         finally:
             workers.reset(before)
         if findings.failed:
@@ -140,7 +145,7 @@ class Planner:
             self.store,
             self.options.engine,
             self.findings,
-            progress=self.progress,
+            course=self.course,
             turn=first / parts,
         )
 
@@ -167,9 +172,10 @@ def _facts(stat: Callable[[], os.stat_result]) -> bytes:
     return b"%d %d %d\n" % (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _look_into(folder: str | Path, digest: Any, besides: set[tuple[int, int]]) -> None:
-    """Every name below a folder, with the facts of what is no folder. Links to folders are followed
-    as readers do, but not into the folders `besides`: the output, and those that led here."""
+def _look_into(folder: str | Path, digest: Any, besides: set[tuple[int, int]]) -> Iterator[int]:
+    """Every name below a folder, with the facts of what is no folder, into `digest`; how many files
+    each folder has. Links to folders are followed as readers do, but not into the folders
+    `besides`: the output, and those that led here."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:  # whoever reads it says so
@@ -179,9 +185,10 @@ def _look_into(folder: str | Path, digest: Any, besides: set[tuple[int, int]]) -
     files = [entry for entry in entries if entry.name not in inside]
     lines = [os.fsencode(entry.name) + b" " + _facts(entry.stat) for entry in files]
     digest.update(b"%b\n%d\n%b" % (os.fsencode(folder), len(files), b"".join(lines)))
+    yield len(files)
     for entry in folders:
         if (here := _identity(entry.stat())) not in besides:
-            _look_into(entry.path, digest, besides | {here})
+            yield from _look_into(entry.path, digest, besides | {here})
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -68,7 +68,7 @@ def stage_videos(
     engine: Engine,
     findings: Findings,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    course: Callable[[str, int, int], None] = lambda *_: None,
     turn: float = 0.0,
 ) -> Spill:
     """Stage every video named in `spill`; the new spill says where each frame waits.
@@ -81,12 +81,13 @@ def stage_videos(
         return spill
     publish = engine.kind == "dask" and store.url is not None
     videos = partial(Video, root=root, store=store, crop=crop, publish=publish)
-    first = int(turn * sum(1 for _ in _runs(spill)))
-    done = 0
+    frames = [
+        rows.num_rows if _is_video(rows["original_path"][0].as_py()) else 0 for rows in _runs(spill)
+    ]
+    first, done = int(turn * len(frames)), 0
     for rows in engine.run(stage_video, _videos(spill, videos, first)):
         done += rows
-        if progress:
-            progress(done, len(spill.splits))
+        course("staging films", done, sum(frames))
     placed = _placed(spill, videos, findings)
     return write_spill(placed, spill.path.with_suffix(".staged"))._replace(kinds=spill.kinds)
 

@@ -201,6 +201,29 @@ def test_a_path_is_not_broken_where_a_table_ends(width, capsys, monkeypatch):
     assert "-0.123456" in "".join(line.split("│")[-2].strip() for line in rest if "│" in line)
 
 
+def test_each_phase_is_counted_anew_and_never_goes_back(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "LINE_EVERY", 0.0)
+    clock = iter(map(float, range(100)))  # seconds
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with terminal.phases("sharding x") as course:
+        assert course is not None
+        course("checking files", 1200, 0)
+        for done in (4000, 5000, 4500):  # 4,000 of an earlier run tell nothing of the pace
+            course("writing", done, 65_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "sharding x: checking files: 1,200",
+        "sharding x: writing: 4,000 of 65,000 images",
+        "sharding x: writing: 5,000 of 65,000 images, 1 min left",
+        "sharding x: writing: 5,000 of 65,000 images, 2 min left",
+    ]
+
+
+def test_what_is_done_at_once_is_done_quietly(capsys):
+    with terminal.bar("drawing") as progress:
+        progress(1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_command_without_its_streams_writes_into_no_file_of_its_own(closed, tmp_path):
     shell = f"{sys.executable} {ROOT / 'cli.py'} cartoon afew-va --n 2 --level easy {closed}"

@@ -178,6 +178,23 @@ def _counting(function, calls: int, then):
     return lambda *args: function(*args) if next(left, None) is not None else then(*args)
 
 
+def test_each_phase_is_named_and_counts_images_to_its_end(raw: Path, done: Path, tmp_path: Path):
+    told: list[tuple[str, int, int]] = []
+    made: list[tuple[int, int]] = []
+    build(
+        "affectnet", raw, tmp_path, SMALL,
+        progress=lambda *numbers: made.append(numbers), course=lambda *said: told.append(said),
+    )  # fmt: skip
+    last = {phase: (count, total) for phase, count, total in told}
+    assert list(last) == ["checking files", "reading labels", "writing", "sealing"]
+    assert told == sorted(told, key=lambda said: (list(last).index(said[0]), said[1]))
+    files = sum(1 for path in raw.rglob("*") if path.is_file())
+    planned = last["reading labels"][0]
+    assert last["checking files"] == (files, 0) and last["writing"] == (planned, planned)
+    assert last["sealing"] == (len(LabelIndex.open(tmp_path)), planned)
+    assert made == [said[1:] for said in told if said[0] == "writing"]
+
+
 def test_a_finished_output_is_left_alone(raw: Path, done: Path):
     before = {p: p.stat().st_mtime_ns for p in done.glob("*.tar")}
     report = build("affectnet", raw, done, SMALL)

@@ -71,7 +71,11 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_row_is_its_own_frame_and_the_rest_is_reported(raw: Path, tmp_path: Path):
-    build("aff-wild", raw, tmp_path / "out", OPTIONS)
+    told: list[tuple[str, int, int]] = []
+    build("aff-wild", raw, tmp_path / "out", OPTIONS, course=lambda *said: told.append(said))
+    staged = [said[1:] for said in told if said[0] == "staging films"]
+    rows = max(count for phase, count, _ in told if phase == "reading labels")
+    assert staged[-1] == (rows, rows) and staged == sorted(staged)
     index = LabelIndex.open(tmp_path / "out")
     skipped = json.loads((tmp_path / "out/report.json").read_text())["skipped"]
     assert skipped == {"no face box": 1, "video ends before this frame": 3}
