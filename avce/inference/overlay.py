@@ -72,13 +72,13 @@ class Overlay:
             draw.text((right - 3, y), "V", fill="white", font=canvas.small, anchor="rb")
             draw.text((x + 3, top + 2), "A", fill="white", font=canvas.small, anchor="lt")
         for track, said in self.past.items():
-            places = [(x + v * half, y - a * half) for t, v, a in said if t >= self.now - TAIL]
-            if len(places) > 1:
-                draw.line(places, fill=_colour(track), width=canvas.stroke)
+            places = [(t, x + v * half, y - a * half) for t, v, a in said if t >= self.now - TAIL]
             if places:
+                for one in _unbroken(places):
+                    draw.line(one, fill=_colour(track), width=canvas.stroke)
                 fill = _colour(track) if track in present else None
                 outline = "white" if fill else _colour(track)
-                draw.circle(places[-1], max(3, half / 14), fill, outline, canvas.stroke // 2)
+                draw.circle(places[-1][1:], max(3, half / 14), fill, outline, canvas.stroke // 2)
 
     def _lines(self, canvas: _Canvas, panel: Rect) -> None:
         """Valence and arousal over the last seconds, one line a face, beside what they mean."""
