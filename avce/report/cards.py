@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from avce.config import Config
+from avce.recipes import RECIPES
 from avce.scores.metrics import AXES
 from avce.scores.predictions import is_classes, pair_of
 from avce.training.record import RunRecord
@@ -71,15 +71,36 @@ def model_card(record: RunRecord | None) -> list[tuple[str, str]]:
 
 
 def commands_of(run: str, record: RunRecord, split: str) -> list[str]:
-    """What to type for the same run and the same scores, from its run.json."""
+    """What to type for the same shards, run and scores, from its run.json."""
+    begun = _sharding(record)
     folders = [f"--shards {shlex.quote(folder)}" for folder in record.shards.folders]
     fold = [] if record.shards.fold is None else [f"--fold {record.shards.fold}"]
-    plain, config = Config().to_dict(), record.config.to_dict()
-    changed = [f"--set {name}={_typed(v)}" for name, v in config.items() if plain[name] != v]
-    train = " ".join(
-        ["accelerate launch cli.py train", f"--run {shlex.quote(run)}", *folders, *fold, *changed]
-    )
-    return [train, f"python cli.py eval {shlex.quote(run)} --split {split}"]
+    recipe, changed = _recipe(record.config.to_dict())
+    words = ["accelerate launch cli.py train", f"--recipe {recipe}", f"--run {shlex.quote(run)}"]
+    train = " ".join([*words, *folders, *fold, *changed])
+    return [*begun, train, f"python cli.py eval {shlex.quote(run)} --split {split}"]
+
+
+def _sharding(record: RunRecord) -> list[str]:
+    """The command behind each shard folder, as far as its index says; raw data lie anywhere."""
+    said = record.shards.crop
+    if "data_set" not in said or len(record.shards.folders) != 1:
+        return []
+    crop = [] if said.get("crop", "default") == "default" else [f"--crop {said['crop']}"]
+    crop += ["--detect"] if "detect" in said and said.get("crop") != "detect" else []
+    usual = {"margin": 1 / 14, "size": 256, "seed": 0}
+    options = [f"--{k} {said[k]}" for k, v in usual.items() if said.get(k, v) != v]
+    to = f"--out {shlex.quote(record.shards.folders[0])}"
+    return [" ".join([f"python cli.py shard {shlex.quote(said['data_set'])}", *crop, *options, to])]
+
+
+def _recipe(config: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The recipe that this config differs least from, and the settings that make the rest."""
+    changes = {
+        name: [f"--set {k}={_typed(v)}" for k, v in config.items() if plain[k] != v]
+        for name, plain in ((name, recipe.to_dict()) for name, recipe in RECIPES.items())
+    }
+    return min(changes.items(), key=lambda each: len(each[1]))
 
 
 def _typed(value: Any) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from avce.report.figures import AXES, blank, colour_of, colours_of, overlaid
+from avce.report.figures import AXES, blank, colour_of, colours_of, overlaid, short
 
 
 class Moment(NamedTuple):
@@ -50,7 +50,7 @@ def fluctuation(
             lines.append(target[:, k])
             panel.plot(frames, lines[-1], color=colour_of("label"), lw=2.4, label="label", zorder=1)
         for name, values in preds.items():
-            text = f"{name} {notes[name]}" if notes and name in notes else name
+            text = " ".join([short(name), *([notes[name]] if notes and name in notes else [])])
             drawn = smoothed(values[:, k], average)
             panel.plot(frames, drawn, color=colours[name], lw=0.9, label=text, zorder=2)
         _time_panel(panel, AXES[k], frames, lines)
@@ -58,7 +58,7 @@ def fluctuation(
             panel.axvline(moment.frame, color="#d8323c", lw=0.9, ls=(0, (4, 3)), zorder=3)
     panels[0].tick_params(labelbottom=False)
     panels[1].set_xlabel("frame")
-    panels[0].legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(preds) + 1)
+    panels[0].legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(len(preds) + 1, 3))
     if moments:
         _tiles(figure.add_subplot(grid[0]), moments, frames)
     if title:
@@ -126,7 +126,7 @@ def training_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
         if losses:
             steps, values = np.array(losses, float).T
             left.plot(steps, values, color=colours[name], lw=0.6, alpha=0.35)
-            left.plot(steps, smoothed(values, 9), color=colours[name], label=name)
+            left.plot(steps, smoothed(values, 9), color=colours[name], label=short(name))
         _validation(right, name, records, colours[name])
     left.set(title="training loss, all terms", xlabel="step")
     right.set(xlabel="step")
@@ -143,7 +143,7 @@ def _validation(panel: Axes, name: str, records: Sequence[Mapping[str, Any]], co
     scored = [r for r in records if "val" in r]
     if scored and "accuracy" in scored[0]["val"]:
         values = [(r["step"], r["val"]["accuracy"]) for r in scored]
-        panel.plot(*np.array(values, float).T, color=colour, marker="o", ms=2, label=name)
+        panel.plot(*np.array(values, float).T, color=colour, marker="o", ms=2, label=short(name))
         panel.set_title("validation accuracy")
         return
     for axis, style in zip(AXES, ("-", (0, (3, 2))), strict=True):
@@ -151,5 +151,7 @@ def _validation(panel: Axes, name: str, records: Sequence[Mapping[str, Any]], co
         values = [(step, ccc) for step, ccc in values if ccc is not None]
         if values:
             points = np.array(values, float).T
-            panel.plot(*points, color=colour, ls=style, marker="o", ms=2, label=f"{name} {axis}")
+            panel.plot(
+                *points, color=colour, ls=style, marker="o", ms=2, label=f"{short(name)} {axis}"
+            )
     panel.set_title("validation CCC")

@@ -135,6 +135,15 @@ def plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
 
 
+def short(name: str, most: int = 24) -> str:
+    """A name of a run as it stands in a figure: what is too long loses its middle.
+
+    Names begin with what was tried and end with when, which is what tells runs apart.
+    """
+    head = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:head]}\u2026{name[head + 1 - most :]}"
+
+
 # ---------------------------------------------------------------------------- the plane
 
 
@@ -149,7 +158,10 @@ def plane(
     figure = blank(7.2, 2.5)
     panels = figure.subplots(1, 3)
     for panel, points, text in zip(
-        panels[:2], (target, preds), ("labels", f"predictions {name}".strip()), strict=True
+        panels[:2],
+        (target, preds),
+        ("labels", f"predictions {short(name, 20)}".strip()),
+        strict=True,
     ):
         _circumplex(panel, text)
         _density(panel, points)
@@ -233,12 +245,13 @@ def calibration(
         for name, values in preds.items():
             x, y, spread = binned(values[:, k], target[:, k], bins)
             panel.fill_between(x, y - spread, y + spread, color=colours[name], alpha=0.12, lw=0)
-            panel.plot(x, y, color=colours[name], marker="o", ms=2.5, label=name)
+            panel.plot(x, y, color=colours[name], marker="o", ms=2.5, label=short(name))
         panel.set(title=AXES[k], xlabel="predicted", ylabel="labelled (mean of bin)")
         panel.set(xlim=(-1, 1), ylim=(-1, 1))
         panel.set_aspect("equal")
         panel.grid()
-    panels[0].legend(loc="upper left")
+    drawn = panels[0].get_legend_handles_labels()
+    figure.legend(*drawn, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -276,7 +289,7 @@ def activation_maps(sheets: Sequence[Sheet]) -> Figure:
                 row[1 + 2 * j + k].imshow(overlaid(sheet.image, sheet.maps[name][k]))
     for j, name in enumerate(names):
         for k in range(2):
-            panels[0, 1 + 2 * j + k].set_title(f"{name}\n{AXES[k]}", fontsize=7)
+            panels[0, 1 + 2 * j + k].set_title(f"{short(name, 16)}\n{AXES[k]}", fontsize=7)
     for panel in panels.flat:
         panel.set_xticks([])
         panel.set_yticks([])
@@ -288,8 +301,8 @@ def activation_maps(sheets: Sequence[Sheet]) -> Figure:
 def overlaid(
     image: Shaped[np.ndarray, "h w 3"], shown: Float[np.ndarray, "h w"], alpha: float = 0.5
 ) -> Shaped[np.ndarray, "h w 3"]:
-    """The map in jet over the image, uint8."""
-    heat = matplotlib.colormaps["jet"](shown)[..., :3] * 255
+    """The map over the image, uint8, in a scale whose brightness rises with the value."""
+    heat = matplotlib.colormaps["inferno"](shown)[..., :3] * 255
     return ((1 - alpha) * image + alpha * heat).round().astype(np.uint8)
 
 
@@ -368,6 +381,9 @@ def confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
     return figure
 
 
+UNFAIR = "\u00d7 printed on other data or otherwise: not comparable with ours"
+
+
 class Bar(NamedTuple):
     """One score with its interval, or a printed one without."""
 
@@ -376,10 +392,12 @@ class Bar(NamedTuple):
     low: Sequence[float | None] = (None, None)
     high: Sequence[float | None] = (None, None)
     published: bool = False
+    unfair: bool = False  # printed, and nothing that ours can be compared with
 
 
 def forest(bars: Sequence[Bar], metric: str = "CCC") -> Figure:
-    """Scores as points with their intervals, one line a run; printed rows hollow and fainter."""
+    """Scores as points with their intervals, one line a run; printed rows hollow and fainter, and
+    a cross where ours cannot be compared with them, which a line below says."""
     figure = blank(7.2, 0.27 * len(bars) + 0.9)
     panels = figure.subplots(1, 2, sharey=True)
     colours = colours_of([bar.name for bar in bars if not bar.published])
@@ -391,8 +409,10 @@ def forest(bars: Sequence[Bar], metric: str = "CCC") -> Figure:
         panel.margins(x=0.08)
         panel.spines["left"].set_visible(False)
         panel.tick_params(axis="y", length=0)
-    panels[0].set_yticks(range(len(bars)), [bar.name for bar in reversed(bars)])
+    panels[0].set_yticks(range(len(bars)), [short(bar.name, 32) for bar in reversed(bars)])
     panels[0].set_ylim(-0.6, len(bars) - 0.4)
+    if any(bar.unfair for bar in bars):
+        figure.supxlabel(UNFAIR, fontsize=6.5, x=0.01, ha="left")
     return figure
 
 
@@ -403,4 +423,4 @@ def _forest_line(panel: Axes, line: int, bar: Bar, k: int, colour: str) -> None:
     if low is not None and high is not None:
         panel.plot([low, high], [line, line], color=colour, lw=1.8, alpha=0.55)
     fill = colour_of("paper") if bar.published else colour
-    panel.plot(value, line, "o", ms=4.5, mfc=fill, mec=colour, mew=1.2)
+    panel.plot(value, line, "x" if bar.unfair else "o", ms=4.5, mfc=fill, mec=colour, mew=1.2)

@@ -34,7 +34,15 @@ from avce.scores.intervals import (
 )
 from avce.scores.metrics import ClassScores
 from avce.scores.predictions import aligned, in_order, is_classes, videos_of
-from avce.scores.scoreboard import Line, Published, Setting, board, counted, group_line
+from avce.scores.scoreboard import (
+    Line,
+    Published,
+    Setting,
+    board,
+    caveats,
+    counted,
+    group_line,
+)
 from avce.scores.sheet import printable
 from avce.training.journal import flat_numbers
 from avce.training.record import RunRecord
@@ -175,7 +183,9 @@ def _assessed(subject: Subject, run: Run, table: pa.Table) -> Evaluation:
 
 def _lead(subject: Subject, first: Evaluation) -> str:
     names = ", ".join(run.name for run in subject.runs)
-    where = f" on {subject.setting.dataset}, {subject.setting.split}" if subject.setting else ""
+    setting = subject.setting
+    drawn = "drawn stand-ins of " if setting and setting.stand_in else ""
+    where = f" on {drawn}{setting.dataset}, {setting.split}" if setting else ""
     return f"{names}{where}: {first.scores.n:,} samples."
 
 
@@ -348,8 +358,11 @@ def _pictures(
 
 
 def _intervals(subject: Subject, evaluations: Sequence[Evaluation]) -> Picture:
-    bars = [_bar(e) for e in evaluations] + [_printed(p) for p in subject.published]
-    caption = "Discs are ours with 95 % intervals; rings are printed numbers, which have none."
+    bars = [_bar(e) for e in evaluations] + [_printed(subject, p) for p in subject.published]
+    caption = (
+        "Discs are ours with 95 % intervals; rings are printed numbers, which have none, crosses "
+        "those that ours cannot be compared with."
+    )
     draw = partial(figures.forest, bars)
     return Picture("scores", "CCC with intervals", caption, draw)
 
@@ -361,8 +374,9 @@ def _bar(evaluation: Evaluation) -> figures.Bar:
     return figures.Bar(evaluation.name, values, low, high)
 
 
-def _printed(row: Published) -> figures.Bar:
-    return figures.Bar(row.name, row.values.get("ccc", (None, None)), published=True)
+def _printed(subject: Subject, row: Published) -> figures.Bar:
+    unfair = bool(subject.setting and caveats(subject.setting, row))
+    return figures.Bar(row.name, row.values.get("ccc", (None, None)), published=True, unfair=unfair)
 
 
 class Drawn(NamedTuple):

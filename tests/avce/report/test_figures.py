@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from avce.report import embedding, figures
@@ -82,9 +84,45 @@ def test_bins_hold_equally_many():
     assert len(mean) == 10 and (np.diff(mean) > 0).all() and (spread > 0).all()
 
 
-def test_an_overlay_is_half_image_half_jet():
-    cold = figures.overlaid(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2)))
-    assert cold[0, 0].tolist() == [0, 0, 64]  # jet begins at (0, 0, 0.5)
+def test_an_overlay_is_half_image_and_brighter_where_more_is():
+    shown = figures.overlaid(np.full((1, 64, 3), 80, np.uint8), np.linspace(0, 1, 64)[None])
+    assert np.abs(shown[0, 0].astype(int) - 40).max() <= 2  # the scale begins black
+    brightness = shown[0] @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(brightness) > -1).all() and brightness[-1] > 150  # of jet it falls halfway
+
+
+@pytest.mark.parametrize("name", ["paper", "x" * 24])
+def test_a_name_that_fits_stays(name):
+    assert figures.short(name) == name
+
+
+def test_long_names_are_told_apart_and_print_over_nothing():
+    """Two runs of a sweep, each longer than a panel is wide: no text lies on another."""
+    names = [f"avce_debiased_select-lr-0.0003-{'seed-0-' * 6}20260101-12000{k}" for k in range(2)]
+    assert len({figures.short(name) for name in names}) == 2
+    bars = [figures.Bar(name, (0.7, 0.6), (0.6, 0.5), (0.8, 0.7)) for name in names]
+    lines = dict.fromkeys(names, PREDS["AVCE"])
+    for draw in (
+        partial(figures.forest, [*bars, figures.Bar("printed", (0.6, 0.5), published=True)]),
+        partial(figures.calibration, TARGET, lines),
+    ):
+        with figures.theme("light"):
+            figure = draw()
+            figure.draw_without_rendering()
+            texts = [t for t in figure.findobj(Text) if t.get_visible()]
+            words = [t for t in texts if any(map(str.isalpha, t.get_text()))]
+            shown = [word.get_window_extent() for word in words]  # numbers may lie out of view
+            assert not any(a.overlaps(b) for a, b in combinations(shown, 2))
+            assert all(axes.get_window_extent().width > 100 for axes in figure.axes)
+
+
+def test_printed_rows_that_are_not_comparable_are_marked_in_the_picture():
+    bars = [figures.Bar("ours", (0.7, 0.6)), figures.Bar("theirs", (0.8, 0.7), published=True)]
+    fair, unfair = (
+        figures.svg(partial(figures.forest, [bars[0], bars[1]._replace(unfair=unfair)])).decode()
+        for unfair in (False, True)
+    )
+    assert "not comparable" in unfair and "not comparable" not in fair
 
 
 def test_figures_are_figures():

@@ -120,6 +120,7 @@ def test_everything_is_there(page):
     for word in ("Summary", "Scores", "Worst errors", "Data card", "Model card", "Commands"):
         assert f">{word}</h2>" in text
     assert "not comparable" in text and "0.682" in text
+    assert "on drawn stand-ins of affwild, val" in text
 
 
 def test_classes_get_a_page_too(tmp_path):
