@@ -246,7 +246,7 @@ def configured(learning: Learning, resume: Path | None) -> tuple[Config, Shards 
         if chosen.encoder.startswith("timm/"):
             from avce.method.encoders import check_encoder
 
-            check_encoder(chosen.encoder)
+            check_encoder(chosen.encoder, chosen.image_size)
     if not (record or chosen.weights in ("imagenet", "none") or Path(chosen.weights).is_file()):
         raise typer.BadParameter(
             f"weights {chosen.weights} does not exist; give imagenet, none, or the path of a "

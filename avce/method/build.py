@@ -8,7 +8,7 @@ from avce.config import Config
 from avce.method.base import Method
 from avce.method.caf import CAF
 from avce.method.contrastive import Views
-from avce.method.encoders import build_encoder, kaiming
+from avce.method.encoders import build_encoder, check_encoder, kaiming
 from avce.method.models import (
     AVModel,
     CAFCompressor,
@@ -63,6 +63,7 @@ def build_model(config: Config) -> AVModel:
 
     `config.start` says how AlexNet's trunk starts where it will see no trained weights.
     """
+    check_encoder(config.encoder, config.image_size)
     encoder, channels, pool = build_encoder(config.encoder)
     outputs = config.classes if config.task == "expression" else 2
     norm = config.norm == "batch"

@@ -83,8 +83,8 @@ def build_encoder(name: str) -> tuple[nn.Module, int, int | None]:
     return model, int(model.num_features), None
 
 
-def check_encoder(name: str) -> None:
-    """Raise ValueError for an encoder that there is not, or not without timm."""
+def check_encoder(name: str, image_size: int | None = None) -> None:
+    """Raise ValueError for an encoder that there is not, or that takes images of another size."""
     if name in ENCODERS:
         return
     if not name.startswith("timm/"):
@@ -98,6 +98,14 @@ def check_encoder(name: str) -> None:
     if (model := name.removeprefix("timm/")) not in timm.list_models():
         near = timm.list_models(f"*{model[:6]}*")[:3]
         raise ValueError(f"timm has no model {model!r}; near ones: {', '.join(near) or 'none'}")
+    trained_on: Any = timm.get_pretrained_cfg(model)
+    fixed = image_size and trained_on and trained_on.fixed_input_size
+    if fixed and trained_on.input_size[-1] != image_size:
+        side = trained_on.input_size[-1]
+        raise ValueError(
+            f"encoder {name} takes images of {side} pixels a side, but image_size={image_size}; "
+            f"set image_size={side}"
+        )
 
 
 def _timm(name: str) -> Any:

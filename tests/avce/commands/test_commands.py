@@ -406,6 +406,11 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
         (["train", "--set", "lr=fast"], 2, "a number"),
         (["train", "--set", "encoder=zzz"], 2, "alexnet"),
         (["train", "--set", "encoder=timm/zzz"], 2, "timm has no model 'zzz'"),
+        (
+            ["train", "--set", "encoder=timm/vit_tiny_patch16_224", "--set", "image_size=64"],
+            2,
+            "set image_size=224",
+        ),
         (["train", "--set", "batch_size=1"], 2, "batch_size=2"),
         (["train", "--batch-size", "1"], 2, "batch_size=2"),
         (["train", "--set", "log_with=zzz"], 2, "tensorboard"),
