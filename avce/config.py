@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -28,6 +29,7 @@ Tracker = Literal[
     "none", "tensorboard", "trackio", "wandb",
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab",
 ]  # fmt: skip
+STARTER = Path(__file__).parent / "starter" / "model.safetensors"  # trained on drawn faces alone
 ENCODERS = ("alexnet", "resnet18", "resnet50", "resnet101")
 
 Count = Annotated[int, Ge(1)]
@@ -87,7 +89,7 @@ class Config:
 
     # the networks
     encoder: str = _is("alexnet", "alexnet, resnet18, resnet50, resnet101 or timm/NAME")
-    weights: str = _is("imagenet", "row 17: imagenet (downloads), none, or a file")
+    weights: str = _is("imagenet", "row 17: imagenet (downloads), none, starter, or a file")
     start: Literal["kaiming", "torch"] = _is(
         "kaiming", "of AlexNet's trunk without trained weights"
     )

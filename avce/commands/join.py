@@ -247,10 +247,11 @@ def configured(learning: Learning, resume: Path | None) -> tuple[Config, Shards 
             from avce.method.encoders import check_encoder
 
             check_encoder(chosen.encoder, chosen.image_size)
-    if not (record or chosen.weights in ("imagenet", "none") or Path(chosen.weights).is_file()):
+    named = chosen.weights in ("imagenet", "none", "starter")
+    if not (record or named or Path(chosen.weights).is_file()):
         raise typer.BadParameter(
-            f"weights {chosen.weights} does not exist; give imagenet, none, or the path of a "
-            "safetensors or torch file"
+            f"weights {chosen.weights} does not exist; give imagenet, none, starter, or the path "
+            "of a safetensors or torch file"
         )
     return chosen, record and record.shards
 

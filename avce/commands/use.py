@@ -11,6 +11,7 @@ import typer
 
 from avce.commands.join import device, latest, pictures, room_checks, sure_scores, with_weights
 from avce.commands.options import (
+    RUNS,
     SHARDS,
     FacesOption,
     JsonOption,
@@ -204,7 +205,7 @@ def _chosen(run: Path | None, which: Which, result: Result, read: list[Path]) ->
     """The run that is to speak, once it is sure that no output replaces what is read."""
     from avce.training.record import exported_in
 
-    folder = run or latest()
+    folder = run or newest()
     if not exported_in(folder):
         with_weights(folder, which)
     for place in filter(None, (result.to, result.left_out)):
@@ -214,6 +215,19 @@ def _chosen(run: Path | None, which: Which, result: Result, read: list[Path]) ->
             raise ValueError(f"{crops} holds what is read here; name another folder for the crops")
         output(crops, folder=True).mkdir(exist_ok=True)
     return folder
+
+
+def newest() -> Path:
+    """The newest finished run, or the starter where nothing was trained yet."""
+    from avce.config import STARTER
+
+    if any(RUNS.glob("*/run.json")):
+        return latest()
+    tell(
+        f"no run lies under {RUNS}: the starter speaks, which was trained on drawn faces alone; "
+        "docs/starter.md says how far it can be trusted"
+    )
+    return STARTER
 
 
 @app.command(epilog="Example: python cli.py export --format onnx")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from avce.config import Config
+from avce.config import STARTER, Config
 from avce.method.base import Method
 from avce.method.caf import CAF
 from avce.method.contrastive import Views
@@ -45,7 +45,8 @@ def _start_from(model: AVModel, config: Config) -> None:
         tensors = torchvision_imagenet(config.encoder)
         load_pretrained(model, tensors, "the file of ImageNet weights")
     else:
-        load_pretrained(model, read_tensors(config.weights), config.weights)
+        file = STARTER if config.weights == "starter" else config.weights
+        load_pretrained(model, read_tensors(file), str(file))
 
 
 def _built(config: Config) -> Method:

@@ -31,12 +31,14 @@ class LoadReport:
 def load_pretrained(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> LoadReport:
     """Load the tensors of `source` into `model.encoder`, strictly.
 
-    `model` has an encoder, a compressor and a regressor (an `AVModel`). A file of ours (keys
-    `model.encoder.*`) fills the whole model. ImageNet's fully connected layers also start
-    ResNet18's first compressor layer and AlexNet's classifier, where those exist. Every encoder
-    tensor must be found with its shape, and all that is left over must belong to a
+    `model` has an encoder, a compressor and a regressor (an `AVModel`). A file of ours, of a run
+    (keys `model.encoder.*`) or exported, fills the whole model. ImageNet's fully connected layers
+    also start ResNet18's first compressor layer and AlexNet's classifier, where those exist. Every
+    encoder tensor must be found with its shape, and all that is left over must belong to a
     classification head: ValueError.
     """
+    if {"encoder", "regressor"} <= {name.partition(".")[0] for name in tensors}:  # exported
+        tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
     if any(name.startswith("model.encoder.") for name in tensors):
         return _load_ours(model, tensors, source)
     encoder, compressor = model.get_submodule("encoder"), model.get_submodule("compressor")

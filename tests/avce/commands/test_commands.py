@@ -414,7 +414,7 @@ def test_weights_of_another_architecture_are_refused(place, type_in, monkeypatch
         (["train", "--set", "batch_size=1"], 2, "batch_size=2"),
         (["train", "--batch-size", "1"], 2, "batch_size=2"),
         (["train", "--set", "log_with=zzz"], 2, "tensorboard"),
-        (["train", "--weights", "zzz"], 2, "give imagenet, none, or the path"),
+        (["train", "--weights", "zzz"], 2, "give imagenet, none, starter, or the path"),
         (["train", "--set", "balance=plane"], 2, "plane:N"),
         (["eval"], 1, "holds no run"),
         (["eval", "--run", "nowhere"], 1, "not a run"),

@@ -1,13 +1,16 @@
-"""Words of `predict` that cannot be meant are refused before anything is read."""
+"""Words of `predict` that cannot be meant are refused; the starter speaks where nobody else can."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
-from avce.commands.use import Frames, Result
+from avce.commands.use import Frames, Result, newest
+from avce.config import STARTER
+from avce.inference.predictor import Predictor
 
 
 @pytest.mark.parametrize(
@@ -24,3 +27,20 @@ from avce.commands.use import Frames, Result
 def test_what_cannot_be_meant_is_wrong_usage(asked, said):
     with pytest.raises(typer.BadParameter, match=said):
         asked()
+
+
+def test_where_nothing_was_trained_the_starter_speaks_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert newest() == STARTER
+    assert "the starter speaks, which was trained on drawn faces alone" in capsys.readouterr().err
+    (tmp_path / "runs/broken").mkdir(parents=True)
+    (tmp_path / "runs/broken/run.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        newest()
+
+
+def test_the_starter_reads_a_face():
+    faces = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), np.uint8)
+    predictor = Predictor.load(STARTER, device="cpu")
+    assert np.isfinite(predictor(list(faces))).all() and predictor.config.image_size == 112
+    assert STARTER.stat().st_size < 12e6 and (STARTER.parent / "MODEL_CARD.md").is_file()

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from avce.config import Config, with_settings
+from avce.config import STARTER, Config, with_settings
 from avce.method.build import build_method, build_model
 from avce.method.pretrained import load_pretrained, read_tensors
 from avce.recipes import RECIPES
@@ -74,6 +74,17 @@ def test_the_baselines_classifier_is_filled():
     assert set(load_pretrained(light, full, "file").unused) == {
         name for name in full if name.startswith("classifier.")
     }
+
+
+def test_an_exported_model_fills_the_model_too(tmp_path):
+    exported = build_model(config("seed=4")).state_dict()
+    save_file(exported, path := tmp_path / "model.safetensors")
+    assert same(build_method(config(f"weights={path}")).model.state_dict(), exported)
+
+
+def test_training_may_begin_from_the_starter():
+    demo = with_settings(RECIPES["demo"], ["weights=starter"])
+    assert same(build_method(demo).model.state_dict(), read_tensors(STARTER))
 
 
 def test_a_run_of_ours_fills_the_model(tmp_path):
