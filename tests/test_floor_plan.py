@@ -158,7 +158,6 @@ OPEN_DOORS = {  # keyword-only, and called by people with two or three of them
 TESTED_ELSEWHERE = {  # a file without a test file of its own -> where its tests are, and why
     "avce/commands/paper.py": "typed as people type them: test_commands.py",
     "avce/commands/train.py": "typed as people type them: test_commands.py",
-    "avce/report/cards.py": "read on the page: test_page.py",
     "cli.py": "mounts the commands: commands/test_commands.py",
     "shards/datasets/aff_wild2/images.py": "finds what its reader lists: test_reader.py",
     "shards/datasets/aff_wild2/tables.py": "parses what its reader joins: test_reader.py",

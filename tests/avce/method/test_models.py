@@ -83,7 +83,7 @@ def test_heads_keep_their_ranges():
 
 def test_a_batch_of_one_is_refused_by_batch_norm_only():
     z = torch.rand(1, 32)
-    with pytest.raises(ValueError, match="batch_size 2 or more, or norm=none"):
+    with pytest.raises(ValueError, match="batch_size 2 or more, or none of norm=batch and"):
         Regressor()(z)
     Regressor().eval()(z)
     Regressor(norm=False)(z)
