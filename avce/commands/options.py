@@ -133,6 +133,9 @@ class Scoring:
         typer.Option(help="Whose formulas; see docs/reading-a-report.md."),
     ] = "ours"
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirror image.")] = False
+    published: Annotated[
+        bool, typer.Option("--published", help="Also the paper's rows; \u00d7: not comparable.")
+    ] = False
     clusters: Annotated[
         str, typer.Option(help="What the bootstrap draws: auto, image, or a column of the index.")
     ] = "auto"

@@ -109,6 +109,7 @@ def evaluate_run(
         tell(f"wrote {save}")
     setting = seen[0].setting(choice, scoring.convention, scoring.flip)
     drawn = scoreboard.board(scored, published_on(setting.dataset), setting)
+    drawn = drawn if scoring.published else scoreboard.ours_alone(drawn)
     columns = [*(["part"] if merge else []), *scoring.columns]
     groups = scoreboard.groups_of(tables, columns, scoring.convention)
     if as_json:

@@ -21,6 +21,7 @@ from avce.scores.intervals import (
 from avce.scores.metrics import Scores
 
 LOWER_IS_BETTER = frozenset({"rmse"})
+UNFAIR = "\u00d7 "  # before a printed row that ours cannot be compared with
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Line:
     n: int | None
     cells: tuple[Cell, ...]
     published: bool = False
+    unfair: bool = False  # printed, and nothing that ours can be compared with
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def board(
             "side by side; score them apart"
         )
     ours = [_row(evaluation, columns) for evaluation in evaluations]
-    theirs = [_printed(row, columns) for row in published]
+    theirs = [_printed(row, columns, setting) for row in published]
     notes = [n for e in evaluations for n in _prefixed(e)]
     notes += _warnings(published, setting) if setting else []
     marked = [_marked(row, ours, columns) for row in ours] if len(ours) > 1 else ours
@@ -132,9 +134,15 @@ def _row(evaluation: Evaluation, columns: Sequence[tuple[str, int]]) -> Line:
     return Line(evaluation.name, evaluation.scores.n, tuple(cells))
 
 
-def _printed(row: Published, columns: Sequence[tuple[str, int]]) -> Line:
+def _printed(row: Published, columns: Sequence[tuple[str, int]], setting: Setting | None) -> Line:
     cells = (Cell(dict(enumerate(row.values.get(metric, ()))).get(k)) for metric, k in columns)
-    return Line(row.name, None, tuple(cells), published=True)
+    unfair = bool(setting and caveats(setting, row))
+    return Line(row.name, None, tuple(cells), published=True, unfair=unfair)
+
+
+def ours_alone(drawn: Board) -> Board:
+    """The board without its printed rows; what is not comparable stays said below."""
+    return replace(drawn, rows=tuple(row for row in drawn.rows if not row.published))
 
 
 def _marked(row: Line, rows: Sequence[Line], columns: Sequence[tuple[str, int]]) -> Line:
@@ -239,8 +247,8 @@ def as_text(drawn: Board) -> str:
 
 
 def counted(line: Line) -> str:
-    """How many samples were scored; of a printed line, that it is one."""
-    return "published" if line.published else f"{line.n:,}"
+    """How many samples were scored; of a printed line, that it is one, and if it is unfair."""
+    return UNFAIR * line.unfair + "printed" if line.published else f"{line.n:,}"
 
 
 def _give_or_take(interval: Interval | None) -> str:
@@ -252,7 +260,11 @@ def as_dict(
 ) -> dict[str, Any]:
     """Everything, unrounded, as plain values for JSON; an undefined score is None."""
     printed = [
-        {"name": r.name, **dict(zip(drawn.columns, (c.value for c in r.cells), strict=True))}
+        {
+            "name": r.name,
+            "comparable": not r.unfair,
+            **dict(zip(drawn.columns, (c.value for c in r.cells), strict=True)),
+        }
         for r in drawn.rows
         if r.published
     ]
@@ -271,16 +283,19 @@ def _plain(group: GroupScores) -> dict[str, Any]:
 def as_csv(drawn: Board) -> str:
     """One line a run; each score followed by the ends of its interval."""
     ends = [f"{column}{end}" for column in drawn.columns for end in ("", " low", " high")]
-    lines: list[list[Any]] = [["run", "n", "published", *ends]]
+    lines: list[list[Any]] = [["run", "n", "published", "comparable", *ends]]
     for row in drawn.rows:
         numbers = [x for cell in row.cells for x in (cell.value, *(cell.interval or (None, None)))]
-        lines.append([row.name, row.n, int(row.published), *numbers])
+        lines.append([row.name, row.n, int(row.published), int(not row.unfair), *numbers])
     return sheet.as_csv(lines)
 
 
 def as_latex(drawn: Board) -> str:
     """Lines of a tabular with booktabs: best of our runs bold, intervals small below."""
-    lines = [(row.published, [row.name, *map(_latex_cell, row.cells)]) for row in drawn.rows]
+    lines = [
+        (row.published, [UNFAIR * row.unfair + row.name, *map(_latex_cell, row.cells)])
+        for row in drawn.rows
+    ]
     groups = [[line for _, line in group] for _, group in groupby(lines, itemgetter(0))]
     return sheet.as_latex(["Method", *drawn.columns], groups, notes=drawn.notes)
 

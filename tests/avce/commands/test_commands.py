@@ -74,6 +74,16 @@ def test_eval_prints_one_object(place, type_in, monkeypatch):
         assert set(found[axis]) >= {"rmse", "sagr", "pcc", "ccc"}
 
 
+def test_eval_shows_printed_rows_when_asked(place, type_in, monkeypatch):
+    monkeypatch.chdir(place)
+    code, alone, _ = type_in("eval", "runs/first")
+    lines = [line for line in alone.splitlines() if not line.startswith("note:")]
+    assert code == 0 and "AVCE" not in alone and max(map(len, lines)) <= 80
+    code, beside, _ = type_in("eval", "runs/first", "--published")
+    lines = [line for line in beside.splitlines() if not line.startswith("note:")]
+    assert code == 0 and beside.count("\u00d7 printed") >= 8 and max(map(len, lines)) <= 80
+
+
 def test_inspect_agrees_with_the_shards(place, type_in, monkeypatch):
     monkeypatch.chdir(place)
     code, out, _ = type_in("inspect", "affectnet", "--json", "--verify")

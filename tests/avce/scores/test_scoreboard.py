@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ from avce.scores.scoreboard import (
     caveats,
     confusions,
     groups_of,
+    ours_alone,
     with_groups,
 )
 from tests.avce.scores.verdicts import class_table, video_table
@@ -51,6 +53,22 @@ def test_a_board_fits_a_terminal(evaluations):
     bounds = evaluations[0].intervals["ccc"][0]
     assert bounds is not None and f"±{(bounds.high - bounds.low) / 2:.3f}" in text
     assert max(len(line) for line in text.splitlines() if not line.startswith("note:")) <= 80
+
+
+def test_printed_rows_are_crossed_where_they_cannot_be_compared(evaluations):
+    rows = [PRINTED, replace(PRINTED, method="CAF", dataset="affectnet")]
+    drawn = board(evaluations, rows, Setting("affwild", "val"))
+    marks = {line.split()[0]: "\u00d7 printed" in line for line in as_text(drawn).splitlines()}
+    assert not marks["AVCE"] and marks["CAF"]
+    assert [r["comparable"] for r in as_dict(evaluations, drawn)["published"]] == [True, False]
+    assert as_csv(drawn).splitlines()[-1].startswith("CAF (AlexNet),,1,0,")
+    assert "\u00d7 CAF" in as_latex(drawn) and "\u00d7 AVCE" not in as_latex(drawn)
+
+
+def test_without_printed_rows_the_warning_stays(evaluations):
+    drawn = ours_alone(board(evaluations, [PRINTED], Setting("afew_va", "val", stand_in=True)))
+    assert [row.name for row in drawn.rows] == ["worse & co", "better_run"]
+    assert "drawn stand-in faces" in as_text(drawn) and "printed " not in as_csv(drawn)
 
 
 def test_json_and_csv_are_unrounded(evaluations):
