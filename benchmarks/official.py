@@ -133,7 +133,6 @@ def aff_wild(root: Path, scale: int) -> None:
     pictures = [np.asarray(Image.open(path)) for path in faces(shared, 64)]
     write_video(shared / "film.mp4", (pictures[k % FACES] for k in range(frames)), 30)
     corners = "8 8\n8 56\n56 56\n56 8"
-    (shared / "box.pts").write_text(f"version: 1\nn_points: 4\n{{\n{corners}\n}}\n")
     rng = np.random.default_rng(0)
     for name in map(str, range(102, 354)):
         boxes = root / f"bboxes/train/{name}"
@@ -145,11 +144,9 @@ def aff_wild(root: Path, scale: int) -> None:
             place.mkdir(parents=True, exist_ok=True)
             labels = rng.uniform(-0.7, 0.7, frames)
             (place / f"{name}.txt").write_text("".join(f"{x:.6f}\n" for x in labels))
+        source = shared / f"{name}.pts"  # one a film: a file has 65,000 names at most
+        source.write_text(f"version: 1\nn_points: 4\n{{\n{corners}\n}}\n")
         for number in range(1, frames + 1):
-            source = shared / "box.pts"
-            if number % 1000 == 0:  # a file has 65,000 names at most
-                source.with_suffix(".new").write_bytes(source.read_bytes())
-                source.with_suffix(".new").replace(source)
             link(source, f"{boxes}/{number}.pts")
 
 

@@ -8,8 +8,10 @@ Numbers are not zero-padded and have gaps. There are no boxes and only the class
 
 from __future__ import annotations
 
+import os
 import re
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +32,7 @@ _SPLITS = {"train_set": "train", "val_set": "val", "valid_set": "val"}
 _LABELS = ("exp", "val", "aro", "lnd")
 _SENTINEL = -2.0
 _STEM = re.compile("0|[1-9][0-9]{0,8}")
+_NONE = np.zeros(0, np.int64)
 _SIZE = 224
 _AT_ONCE = 2048  # numbers read by one task
 _MEASURED = 100  # images whose size is looked at
@@ -62,8 +65,7 @@ def read(
     chosen = _choose(sets, findings)
     counts, late = {}, None
     for split, folder in chosen.items():
-        stems = _stems(folder, "annotations", "_exp.npy")
-        complete = _complete(folder, stems)
+        stems, complete = _stems(folder)
         counts[split] = len(stems)
         starts = range(0, len(stems), _AT_ONCE)
         parts = (slice(start, start + _AT_ONCE) for start in starts)
@@ -100,16 +102,24 @@ def _choose(sets: list[Path], findings: Findings) -> dict[str, Path]:
     return chosen
 
 
-def _stems(folder: Path, part: str, end: str) -> np.ndarray:
-    """Numbers of the files `<number><end>`, ascending: 8 bytes each."""
-    found = (name.removesuffix(end) for name in foreign.names(folder / part, end))
-    return np.sort(np.fromiter((int(s) for s in found if _STEM.fullmatch(s)), np.int64))
+def _listed(folder: Path, part: str, mark: str) -> dict[str, np.ndarray]:
+    """Numbers of the files `<number><mark><ending>` of each ending, ascending: 8 bytes each. One
+    look into the folder for all of them: it holds up to 1,150,000 names."""
+    place = folder / part
+    numbers: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
+    for name in os.listdir(place) if place.is_dir() else ():  # noqa: PTH208
+        stem, _, ending = name.partition(mark)
+        if _STEM.fullmatch(stem):
+            numbers[ending].append(int(stem))
+    return {ending: np.sort(np.frombuffer(found, np.int64)) for ending, found in numbers.items()}
 
 
-def _complete(folder: Path, stems: np.ndarray) -> np.ndarray:
-    """Which numbers have their image and four label files."""
-    ends = [("images", ".jpg"), *(("annotations", f"_{label}.npy") for label in _LABELS)]
-    return np.all([np.isin(stems, _stems(folder, *end)) for end in ends], axis=0)
+def _stems(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the set, and which of them have their image and four label files."""
+    labels = _listed(folder, "annotations", "_")
+    images = _listed(folder, "images", ".").get("jpg", _NONE)
+    parts = [labels.get(f"{label}.npy", _NONE) for label in _LABELS]
+    return parts[0], np.all([np.isin(parts[0], part) for part in (images, *parts)], axis=0)
 
 
 def _check(
