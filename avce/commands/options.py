@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shards import Crop, Engine
 
 RAW, SHARDS, RUNS = Path("data/raw"), Path("data/shards"), Path("runs")
-Level = Literal["easy", "normal", "hard"]
+Level = Literal["easy", "normal", "hard", "wild"]
 Which = Literal["best", "last"]
 T = TypeVar("T")
 Form = Literal["text", "csv", "latex"]

@@ -25,11 +25,12 @@ from PIL import Image
 
 from shards.datasets.affectnet.release_2017 import COLUMNS as COLUMNS
 from shards.datasets.card import CARD_NAME, seal
-from shards.standins.face import Identity, Scene, render, units_for, wanted_point
+from shards.standins.face import Identity, Scene, acting_in, render
 from shards.standins.layouts import MARKER, check_wishes, mark, write
 from shards.standins.oddities import apply_oddities
 from shards.standins.oddities.affectnet import IMAGES, LISTS
 from shards.standins.oddities.affectnet import NAME_2017 as NAME
+from shards.standins.wild.emotions import draw_person
 
 FILES = {"train": "training.csv", "val": "validation.csv"}
 
@@ -41,6 +42,10 @@ _VALIDATION = 6  # every sixth person
 _FOLDERS = 1381
 _PER_TASK = 8  # persons: about a quarter of a second of work
 _SIZES = (264, 345)  # pixels; the face box is then 203 to 265, and shards are stored at 256
+_WILD_SIZES = (120, 176)  # smaller, faster, and blurred as small photographs are
+
+_RULE = "shards.standins.anatomy.label (action units to valence and arousal)"
+_WILD_RULE = "shards.standins.wild.emotions (a mixture of emotions to their published places)"
 
 # Shares of the odd rows. The extensions follow the mixture counted in public file lists.
 _EXTENSIONS = ("jpg", "png", "JPG", "jpeg", "PNG", "bmp", "tif")
@@ -172,7 +177,7 @@ def _draw_some(plan: Cast, out: Path, persons: range) -> list[tuple[int, list[Ro
 
 def _draw_person(plan: Cast, out: Path, person: int) -> Iterator[Row]:
     rng = np.random.default_rng([plan.seed, person])
-    sitter = Identity.draw(rng)
+    sitter = draw_person(rng) if plan.level == "wild" else Identity.draw(rng)
     if plan.level == "easy":
         sitter = sitter.bare()
     for image in range(plan.images_of(person)):
@@ -188,8 +193,8 @@ def _draw_image(
         scene = replace(scene, zoom=1.15, shift=(rng.uniform(-0.1, 0.1), rng.uniform(0.18, 0.3)))
     if code == NO_FACE:
         scene = replace(scene, shift=(3.0, 0.0))  # the sitter has left the picture
-    units = units_for(*wanted_point(rng), rng)
-    drawing = render(sitter, units, scene, size=int(rng.integers(*_SIZES)))
+    acting, sizes = acting_in(scene, rng), _SIZES if scene.look is None else _WILD_SIZES
+    drawing = render(sitter, acting, scene, size=int(rng.integers(*sizes)))
     path = plan.path_of(person, image, extension)
     _save(drawing.image, out / IMAGES / path)
     left, top, right, bottom = drawing.bbox_xyxy
@@ -229,7 +234,7 @@ def _card(plan: Cast, rows: dict[str, list[Row]]) -> dict[str, Any]:
         "what": "Vector drawings of invented people in AffectNet's 2017 layout. No photograph, "
         "no licensed image, list or label was used; scores on it say nothing about AffectNet.",
         "licence": "none needed: drawn by shards/standins/face.py of this project",
-        "label_rule": "shards.standins.anatomy.label (action units to valence and arousal)",
+        "label_rule": _WILD_RULE if plan.level == "wild" else _RULE,
         "level": plan.level,
         "seed": plan.seed,
         "odd": plan.odd,

@@ -56,8 +56,12 @@ class Canvas:
 
 
 def argb(colour: Iterable[Number], alpha: Number = 1.0) -> int:
-    red, green, blue = (int(255 * min(max(v, 0.0), 1.0) + 0.5) for v in colour)
-    return int(255 * min(max(alpha, 0.0), 1.0) + 0.5) << 24 | red << 16 | green << 8 | blue
+    red, green, blue = colour
+    return _byte(alpha) << 24 | _byte(red) << 16 | _byte(green) << 8 | _byte(blue)
+
+
+def _byte(share: Number) -> int:
+    return 0 if share <= 0 else 255 if share >= 1 else int(255 * share + 0.5)
 
 
 def linear(start: Sequence[Number], end: Sequence[Number], *colours: int) -> Any:
@@ -85,9 +89,12 @@ def moved(points: Any, across: Number, down: Number) -> np.ndarray:
 
 def tapered(curves: np.ndarray, width: Number) -> np.ndarray:
     """Outlines of strokes, (..., n, 2), thick in the middle and thin at both ends."""
-    along = np.gradient(curves, axis=-2)
+    along = np.empty_like(curves)  # numpy.gradient, in a third of its time
+    along[..., 1:-1, :] = (curves[..., 2:, :] - curves[..., :-2, :]) / 2
+    along[..., 0, :] = curves[..., 1, :] - curves[..., 0, :]
+    along[..., -1, :] = curves[..., -1, :] - curves[..., -2, :]
     normal = along[..., ::-1] * (-1, 1)
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
+    normal /= np.sqrt(np.square(normal).sum(axis=-1, keepdims=True)) + 1e-9
     thick = 0.15 + np.sin(np.linspace(0.05, 0.95, curves.shape[-2]) * np.pi)
     half = 0.5 * width * thick[:, None] * normal
     return np.concatenate([curves + half, (curves - half)[..., ::-1, :]], axis=-2)
@@ -171,7 +178,7 @@ class Artist:
         lift: Number = 0.0,
     ) -> None:  # fmt: skip
         """A soft ellipse that fades to nothing at its rim."""
-        at = self.camera.turn(np.array([x, y]), lift).tolist()
+        at = self.camera.turn_one(x, y, lift)
         fading = [argb(colour, alpha), argb(colour, 0.5 * alpha), argb(colour, 0.0)]
         self.canvas.save()
         self.canvas.translate(*at)
@@ -188,12 +195,12 @@ class Artist:
         alpha: Number = 1.0,
         lift: Number = 0.0,
     ) -> None:
-        at = self.camera.turn(np.array([x, y]), lift).tolist()
+        at = self.camera.turn_one(x, y, lift)
         self.canvas.drawCircle(*at, radius, skia.Paint(AntiAlias=True, Color=argb(colour, alpha)))
 
     def ball(self, x: Number, y: Number, radius: Number, colours: list[RGB]) -> None:
         """A disc shaded from its lower middle to its rim by three colours."""
-        right, low = self.camera.turn(np.array([x, y])).tolist()
+        right, low = self.camera.turn_one(x, y)
         tones = [argb(colour) for colour in colours]
         shader = radial((right, low + radius / 3), 1.1 * radius, tones, [0.15, 0.65, 1])
         self.canvas.drawCircle(right, low, radius, skia.Paint(AntiAlias=True, Shader=shader))

@@ -26,13 +26,17 @@ from shards.standins.anatomy import (
 from shards.standins.identity import Identity
 from shards.standins.paint import paint
 from shards.standins.scene import LANDMARK_LIFT, LEVELS, Scene, camera_for, face_box
+from shards.standins.wild.emotions import draw_emotion
+from shards.standins.wild.looks import detected_box
 
 __all__ = [
     "LEVELS",
+    "Acting",
     "ActionUnits",
     "Drawing",
     "Identity",
     "Scene",
+    "acting_in",
     "expression",
     "label",
     "render",
@@ -52,17 +56,39 @@ class Drawing(NamedTuple):
     expression: int
 
 
-def render(person: Identity, units: ActionUnits, scene: Scene, size: int = 256) -> Drawing:
-    """Draw the person with this expression. The label is that of `units`, however strongly the
-    scene lets them be acted."""
+class Acting(NamedTuple):
+    """What the muscles do, and what it means."""
+
+    units: ActionUnits
+    valence: float
+    arousal: float
+
+
+def acting_in(scene: Scene, rng: np.random.Generator) -> Acting:
+    """A random expression: a basic emotion where pictures look wild, else a point of the plane."""
+    if scene.look is not None:
+        return Acting(*draw_emotion(rng))
+    units = units_for(*wanted_point(rng), rng)
+    return Acting(units, *label(units))
+
+
+def render(
+    person: Identity, expressed: ActionUnits | Acting, scene: Scene, size: int = 256
+) -> Drawing:
+    """Draw the person with this expression. The label is what it means, or `label` of bare units,
+    however strongly the scene lets them be acted."""
+    if isinstance(expressed, ActionUnits):
+        expressed = Acting(expressed, *label(expressed))
+    units, valence, arousal = expressed
     acted = exaggerate(units, scene.expressiveness)
     face = geometry(person, acted)
     camera = camera_for(person, scene, size)
-    valence, arousal = label(units)
+    landmarks = camera.pixels(face.landmarks(), LANDMARK_LIFT)
+    look = scene.look
     return Drawing(
         paint(person, acted, face, scene, camera, size),
-        face_box(size),
-        camera.pixels(face.landmarks(), LANDMARK_LIFT),
+        face_box(size) if look is None else detected_box(landmarks, look, size),
+        landmarks,
         valence,
         arousal,
         expression(valence, arousal),

@@ -31,8 +31,12 @@ _CLOTHES = (
 
 def mix(a: RGB, b: RGB, amount: float) -> RGB:
     """`a` moved towards `b`."""
-    red, green, blue = (float(x + (y - x) * amount) for x, y in zip(a, b, strict=True))
-    return red, green, blue
+    (red, green, blue), (to_red, to_green, to_blue) = a, b
+    return (
+        float(red + (to_red - red) * amount),
+        float(green + (to_green - green) * amount),
+        float(blue + (to_blue - blue) * amount),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

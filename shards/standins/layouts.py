@@ -31,9 +31,8 @@ from shards.standins.face import (
     Drawing,
     Identity,
     Scene,
+    acting_in,
     render,
-    units_for,
-    wanted_point,
 )
 from shards.standins.motion import FACE, Frame, film, on_wall
 from shards.standins.oddities import apply_oddities, check_oddities
@@ -349,9 +348,9 @@ def _save_still(folder: Path, stem: str, level: str, rng: np.random.Generator) -
     """One picture with everything RAF-DB says of it, and its line in the list."""
     codes, basic = {ours: code for code, ours in RAF_DB_CODES.items()}, folder.name == "basic"
     sitter, scene = Identity.draw(rng), Scene.draw(rng, level)
-    face = render(sitter, units_for(*wanted_point(rng), rng), scene, size=FACE)
+    face = render(sitter, acting_in(scene, rng), scene, size=FACE)
     while face.expression not in codes:  # RAF-DB has no contempt
-        face = render(sitter, units_for(*wanted_point(rng), rng), scene, size=FACE)
+        face = render(sitter, acting_in(scene, rng), scene, size=FACE)
     wall = rng.integers(60, 200, 3).astype(np.uint8)
     place = partial(on_wall, face, wall, (160 + int(rng.integers(60)), 150))
     frame = place(*rng.uniform(-1, 1, 2).tolist())
@@ -391,7 +390,7 @@ def _save_labelled(
     folder: Path, split: str, stem: str, level: str, rng: np.random.Generator
 ) -> dict[str, int]:
     sitter, scene = Identity.draw(rng), Scene.draw(rng, level)
-    drawing = render(sitter, units_for(*wanted_point(rng), rng), scene, size=224)
+    drawing = render(sitter, acting_in(scene, rng), scene, size=224)
     _save_jpeg(drawing.image, folder / "images" / f"{stem}.jpg")
     (folder / "annotations").mkdir(exist_ok=True)
     for label, array in {
@@ -411,7 +410,7 @@ def _save_listed(out: Path, index: int, level: str, seed: int, person: str) -> d
     rng = np.random.default_rng([seed, index])
     sitter = Identity.draw(np.random.default_rng([seed, 1000, index // 4]))
     scene = Scene.draw(rng, level)
-    face = render(sitter, units_for(*wanted_point(rng), rng), scene, size=FACE)
+    face = render(sitter, acting_in(scene, rng), scene, size=FACE)
     path = f"images/{index:05d}.jpg"
     _save_jpeg(face.image, out / path)
     labels = [f"{face.valence:.4f}", f"{face.arousal:.4f}", EXPRESSIONS[face.expression]]

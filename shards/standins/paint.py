@@ -25,6 +25,8 @@ from shards.standins.canvas import (
 from shards.standins.hair import paint_glasses, paint_hair, paint_hair_behind, paint_occluder
 from shards.standins.identity import Identity, mix
 from shards.standins.scene import Camera, Scene
+from shards.standins.wild.looks import developed
+from shards.standins.wild.relief import light_on
 
 _X = np.linspace(-1, 1, 13)  # along a lid or a lip
 _SIDES = (-1, 1)
@@ -41,7 +43,11 @@ def paint(
     with canvas.mapped(camera.matrix):
         _portrait(Artist(canvas.skia, camera, person, units, face, scene))
     _shadow_side(canvas, scene)
-    return _develop(canvas.finish(), scene, rng)
+    pixels = canvas.finish()
+    if (look := scene.look) is not None:
+        light = None if look.style == "plain" else light_on(face, units, camera, look, size)
+        pixels = developed(pixels, look, light, rng)
+    return _develop(pixels, scene, rng)
 
 
 def _portrait(artist: Artist) -> None:
