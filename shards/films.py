@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import av
@@ -28,13 +27,15 @@ from shards.image import Unreadable, bounded, turned
 
 NO_FILM = "not a readable video"
 HEAD = 2048  # bytes that tell a film
+_BARE = ("mpegvideo", "m4v", "h264", "hevc")  # streams of no clock; their own headers know the rate
 CLOCK = 90_000  # ticks a second of films with times: MPEG's clock, whole for all usual rates
 _FILM = re.compile(
     rb".{4}(?:ftyp|moov|mdat|wide|free|skip|pnot)"  # MP4, MOV, 3GP
     rb"|RIFF.{4}AVI |\x1a\x45\xdf\xa3|\x30\x26\xb2\x75\x8e\x66\xcf\x11|FLV\x01|OggS|\.RMF"
-    rb"|\0\0\x01[\xba\xb3]|\0\0\0\x01[\x06\x09\x40\x46\x67]|\x06\x0e\x2b\x34\x02\x05\x01\x01"
+    rb"|\0\0\x01[\xb0\xb3\xba]|\0\0\0\x01[\x06\x09\x40\x46\x67]|\x06\x0e\x2b\x34\x02\x05\x01\x01"
     rb"|.{0,191}?(?:(?:G.{187}){4}G|(?:G.{191}){4}G)"  # MPEG-TS, cut anywhere, or with clocks
-    rb"|YUV4MPEG2 |DKIF|nut/multimedia|\x1f\x07\0",
+    rb"|YUV4MPEG2 |DKIF|nut/multimedia|\x1f\x07\0|\x12\0\x0a[\x0a-\x20]|[CF]WS[\x01-\x14]"
+    rb"|\0\0\0\0\x01\xbc.{8}\xe1\xe2|\xb7\xd8\0\x20\x37\x49\xda\x11",  # GXF, WTV
     re.S,
 )
 _ORIENTATION = {  # x' = a x + c y, y' = b x + d y -> EXIF's number
@@ -62,8 +63,9 @@ def is_film(head: bytes) -> bool:
 
 
 class FilmReader:
-    """An open film. `decoded` counts its frames so far, `damaged` what was left out, and `cut` says
-    before which frame first.
+    """An open film. `decoded` counts its frames so far, `damaged` what was left out or painted
+    over, and `cut` says before which frame first. `others` are video streams that are not read,
+    `bright` is a film of high dynamic range.
 
     Raises Unreadable where `path` is no regular file, no film, or has no pictures.
     """
@@ -77,20 +79,17 @@ class FilmReader:
                 self.container: Any = self._open.enter_context(av.open(source, format=device))
             except FFmpegError as error:
                 raise Unreadable(error.strerror or "" if device else NO_FILM) from None
-            self.stream: Any = _pictures(self.container)
+            self.stream, *self.others = _pictures(self.container)
             self._open = self._open.pop_all()
-        self.rate = self.stream.average_rate or self.stream.guessed_rate
+        self.bright = self.stream.codec_context.color_trc in (16, 18)  # PQ, HLG
+        rates = self.stream.average_rate, self.stream.guessed_rate
+        self.rate = rates[self.container.format.name in _BARE] or rates[1]
         self.pixel_aspect = self.stream.sample_aspect_ratio  # width of a pixel over its height
 
     def __enter__(self) -> FilmReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._open.close()
 
     def pictures(self) -> Iterator[tuple[np.ndarray, int, float | None]]:
@@ -118,7 +117,7 @@ class FilmReader:
         What is damaged up to the end of the file is a film cut short, and that is the end of it.
         Elsewhere `strict` raises Unreadable.
         """
-        numbers, first = _Numbers(self.stream), self.stream.start_time
+        numbers, first = _Numbers(self.stream, self.rate), self.stream.start_time
         packets = self._packets()
         for packet in packets:
             numbers.expect(packet)
@@ -133,6 +132,8 @@ class FilmReader:
                 continue
             for frame in frames:
                 bounded(frame.width, frame.height)
+                if frame.is_corrupt and not strict:  # its damage was painted over
+                    self._hurt(numbers, lost=False)
                 first = frame.pts if first is None else first
                 number = numbers.of(frame)
                 self.decoded += 1
@@ -175,9 +176,9 @@ class FilmReader:
 class _Numbers:
     """Which frame of the film a decoded one is, though others were lost before it."""
 
-    def __init__(self, stream: Any) -> None:
-        self.stream, self.next = stream, 0
-        self.clocked = stream.container.format.name != "avi"  # which only counts frames
+    def __init__(self, stream: Any, rate: Any) -> None:
+        self.stream, self.rate, self.next = stream, rate, 0
+        self.clocked = stream.container.format.name not in ("avi", *_BARE)
         self.waiting: set[int] = set()
         self.owed = 0  # lost to damage; of those the clock shows which are missing
 
@@ -200,8 +201,7 @@ class _Numbers:
     def time(self, frame: Any, number: int, first: int | None) -> float | None:
         if self.clocked and frame.pts is not None:
             return float((frame.pts - (first or 0)) * self.stream.time_base)
-        rate = self.stream.average_rate
-        return float(number / rate) if rate else None
+        return float(number / self.rate) if self.rate else None
 
 
 def frame_count(path: Path) -> tuple[int, float | None, float | None]:
@@ -218,13 +218,7 @@ def frame_count(path: Path) -> tuple[int, float | None, float | None]:
         except FFmpegError:
             frames = None
     if frames is None:
-        frames = 0
-        with FilmReader(path) as film:
-            try:
-                for _ in film.shots(strict=True):
-                    frames += 1
-            except Unreadable:
-                pass  # what came before damage is all that can be labelled
+        frames = len(_decoded_times(path))
     return frames, float(rate) if rate else None, float(aspect) if aspect else None
 
 
@@ -236,22 +230,27 @@ def frame_times(path: Path) -> list[float | None]:
     """
     frames, rate, _ = frame_count(path)
     with FilmReader(path) as film:
-        if film.container.format.name == "avi" and rate:
+        if film.container.format.name in ("avi", *_BARE) and rate:
             return [number / rate for number in range(frames)]
         start, base = film.stream.start_time, film.stream.time_base
         try:
-            found = (packet.pts for packet in film.container.demux(film.stream) if packet.size)
-            packets = [pts for pts in found if pts is not None]
+            found = film.container.demux(film.stream)
+            packets = [p.pts for p in found if p.size and p.pts is not None]
         except FFmpegError:
             packets = []
     if packets and len(packets) == frames:
         first = min(packets) if start is None else start
         return [float((pts - first) * base) for pts in sorted(packets)]
+    return _decoded_times(path)
+
+
+def _decoded_times(path: Path) -> list[float | None]:
+    """Up to damage: what came before it is all that can be labelled."""
     times: list[float | None] = []
     with FilmReader(path) as film:
         try:
             for shot in film.shots(strict=True):
-                times.append(shot.time)  # what came before damage is kept
+                times.append(shot.time)
         except Unreadable:
             pass
     return times
@@ -284,14 +283,15 @@ def _regular(path: Path) -> BinaryIO:
     return file
 
 
-def _pictures(container: Any) -> Any:
+def _pictures(container: Any) -> list[Any]:
+    """The streams that are no cover pictures."""
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
-    for stream in container.streams.video:
-        if not stream.disposition & covers and stream.codec_context is not None:
-            bounded(stream.codec_context.width, stream.codec_context.height)
-            stream.thread_type = "AUTO"
-            return stream
-    raise Unreadable("no pictures in this file")
+    films = [s for s in container.streams.video if s.codec_context and not s.disposition & covers]
+    if not films:
+        raise Unreadable("no pictures in this file")
+    bounded(films[0].codec_context.width, films[0].codec_context.height)
+    films[0].thread_type = "AUTO"
+    return films
 
 
 def _orientation(frame: Any) -> int:
@@ -446,4 +446,4 @@ class _Sound:
             self.copy(until=None)
             for index in self._recoded:
                 self._target.mux(self._streams[index].encode())
-        self._film.__exit__(None, None, None)
+        self._film.__exit__()

@@ -38,9 +38,11 @@ _MAGIC = {  # a GIF's with its screen: six letters alone are none
     "avif": rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1).{4}(?:.{4}){0,7}?avi[fs])",
     "jpeg2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     "heic": rb".{4}ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)",
+    "ppm": rb"P[1-6]\s(?:\s|#[^\n]*\n)*\d+\s(?:\s|#[^\n]*\n)*\d+\s",
 }
 _SNIFFER = re.compile(b"|".join(b"(?P<%b>%b)" % (k.encode(), m) for k, m in _MAGIC.items()), re.S)
-NO_PICTURE = "not a JPEG, PNG, BMP, TIFF, GIF, WebP, AVIF, HEIC or JPEG 2000"
+NO_PICTURE = "not a JPEG, PNG, BMP, TIFF, GIF, WebP, AVIF, HEIC, JPEG 2000 or PPM"
+_NEXT = b"\xff\xd9\xff\xd8\xff"  # of JPEGs in a row; in MPF the others only serve the first
 _JPEG_QUALITY = 92
 _PILLOW = threading.Lock()  # its limits are global to the process
 
@@ -191,7 +193,10 @@ def _orientation(image: Image.Image) -> int:
 def _decode_jpeg(content: bytes, colours: str) -> tuple[np.ndarray, tuple[str, ...]]:
     _jpeg_header(content)
     try:
-        return simplejpeg.decode_jpeg(content, colours, fastdct=False, fastupsample=False), ()
+        picture = simplejpeg.decode_jpeg(content, colours, fastdct=False, fastupsample=False)
+        return picture, (
+            "first_of_several",
+        ) if _NEXT in content and b"MPF\0" not in content else ()
     except ValueError as error:
         message = str(error)
     if "remature end" in message:  # of the file, or of its data where an end mark was put back
@@ -224,6 +229,8 @@ def _opened(content: bytes, kind: str, otherwise: str) -> Iterator[Image.Image]:
                 bounded(*image.size)
                 tags = getattr(image, "tag_v2", {})
                 bounded(tags.get(322, 1), tags.get(323, 1))  # a tile of a TIFF
+                if tags.get(284) == 2 and max(tags.get(258, (8,))) > 8:  # Pillow takes half of it
+                    raise Unreadable("TIFF of 16 bits in separate planes; save it interleaved")
                 yield image
         except Unreadable:
             raise
@@ -257,7 +264,7 @@ def _is_first_of_several(image: Image.Image) -> bool:
 def _flattened(image: Image.Image) -> Image.Image:
     """RGB of 8 bits, on black."""
     image.load()
-    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         raise Unreadable("floats or 32-bit integers, of which nothing says what is white")
     if image.mode.startswith("I"):
         return Image.fromarray(_upper_bits(image)).convert("RGB")

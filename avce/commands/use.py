@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -211,7 +212,7 @@ def _chosen(run: Path | None, which: Which, result: Result, read: list[Path]) ->
     for place in filter(None, (result.to, result.left_out)):
         output(place, [*read, *read_in([folder])])
     if crops := result.crops:
-        if any(crops.resolve() in file.resolve().parents for file in read):
+        if any(crops.resolve() in Path(os.path.realpath(file)).parents for file in read):
             raise ValueError(f"{crops} holds what is read here; name another folder for the crops")
         output(crops, folder=True).mkdir(exist_ok=True)
     return folder

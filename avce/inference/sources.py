@@ -37,7 +37,7 @@ _WORDS = {
 # Files so called are expected to be pictures or films: it is said when they are not.
 _IMAGES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif"),
-    ".jp2",
+    *(".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 _FILMS = (
     *(".avi", ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts"),

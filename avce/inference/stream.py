@@ -22,6 +22,7 @@ from avce.inference.tracks import Tracker
 from avce.inference.video import Frame, Skipped
 from shards.image import Unreadable, encode_png
 
+_READ = "read are JPEG, PNG, BMP, TIFF, GIF, WebP, AVIF, HEIC, JPEG 2000, PPM and films: give those"
 _HELD = 128 << 20  # bytes of pictures waiting for their batch
 _FACELESS = 4  # times as many frames as faces are enough
 
@@ -242,7 +243,9 @@ def predict_to(
     kept = sink.close(whole, again=interrupted)
     if not sink.faces and not interrupted:
         why = "; ".join(looking.skipped.lines()) or "there was no picture"
-        raise ValueError(f"nothing was predicted: {why}; check the sources, or say --faces whole")
+        faceless = "no face found" in looking.skipped.counts
+        advice = "check the sources, or say --faces whole" if faceless else _READ
+        raise ValueError(f"nothing was predicted: {why}; {advice}")
     return Summary(done, sink.faces, time.perf_counter() - start, interrupted, kept, before)
 
 

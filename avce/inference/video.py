@@ -148,6 +148,10 @@ def video_frames(
             for frame in _frames(film, name, part, after):
                 seen += 1
                 yield frame
+            if film.others:
+                skipped.add("only the first of several video streams is read", name)
+            if film.bright:
+                skipped.add("high dynamic range, read without tone mapping", name)
     except Unreadable as error:
         skipped.add(error.reason, f"{name} after {seen:,} frames" if seen else name)
         return

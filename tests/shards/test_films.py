@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from shards.films import Coding, FilmReader, FilmWriter, frame_count, is_film
+from shards.films import Coding, FilmReader, FilmWriter, frame_count, frame_times, is_film
 from shards.image import Unreadable
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 30), (40, 40, 220), (240, 240, 240)
@@ -86,7 +86,8 @@ CONTAINERS = [
     ("a.mp4", "libx264"), ("a.mov", "mjpeg"), ("a.3gp", "h263"), ("a.avi", "mpeg4"),
     ("b.avi", "libx264"), ("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.flv", "flv1"),
     ("a.wmv", "wmv2"), ("a.mpg", "mpeg2video"), ("a.mts", "libx264"), ("a.ts", "mpeg2video"),
-    ("a.h264", "libx264"),
+    ("a.h264", "libx264"), ("a.wtv", "mpeg2video"), ("a.swf", "flv"), ("a.obu", "libsvtav1"),
+    ("a.m1v", "mpeg1video"), ("a.m2v", "mpeg2video"),
 ]  # fmt: skip
 
 
@@ -133,6 +134,16 @@ def test_pixels_become_square(tmp_path, aspect, width):
     path = film(tmp_path / "v.mp4", n=2, aspect=Fraction(*aspect), turn=(90, False))
     assert read(path)[0][0].shape == (width, 96, 3)  # squared first, then turned
     assert frame_count(path)[2] == pytest.approx(aspect[0] / aspect[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("v.m1v", "mpeg1video"), ("v.h264", "libx264"), ("v.hevc", "libx265")]
+)
+def test_a_stream_without_a_clock_has_the_rate_of_its_own_headers(tmp_path, name, codec):
+    """FFmpeg calls it 25, whatever it is, and guesses some frames one too late."""
+    path = film(tmp_path / name, codec, rate=30)
+    np.testing.assert_allclose(read(path)[2], np.arange(20) / 30)
+    np.testing.assert_allclose(np.array(frame_times(path), float), np.arange(20) / 30)
 
 
 def test_a_cover_picture_is_no_film(tmp_path):
@@ -256,6 +267,19 @@ def test_a_bad_packet_among_frames_out_of_order(tmp_path):
     _, numbers, times, reader = read(spoiled(path, 30))
     assert len(numbers) == 59 and reader.damaged == 1
     np.testing.assert_allclose(times, np.array(numbers) / 25, atol=1e-6)
+
+
+def test_damage_that_the_decoder_paints_over_is_counted(tmp_path):
+    """The frame is there, the end of its packet is not: the rest of it is of the frame before."""
+    path = film(tmp_path / "v.avi", "mpeg4", 20, options={"g": "1", "qmax": "2"})
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    at, size = packets[7]
+    content = bytearray(path.read_bytes())
+    content[at + size // 2 : at + size] = bytes(size - size // 2)
+    path.write_bytes(content)
+    _, numbers, _, reader = read(path)
+    assert numbers == list(range(20)) and (reader.damaged, reader.cut) == (1, 7)
 
 
 def test_sharding_stops_at_damage_with_the_true_reason(tmp_path):

@@ -114,6 +114,9 @@ CODINGS: dict[str, tuple[bytes, np.ndarray, float]] = {  # content, expected, me
     "cmyk tiff": (saved(Image.fromarray(PICTURE).convert("CMYK"), "TIFF"), PICTURE, 1),
     "ycbcr tiff": (saved(Image.fromarray(PICTURE).convert("YCbCr"), "TIFF"), PICTURE, 2),
     "bmp": (saved(PICTURE, "BMP"), PICTURE, 0),
+    "ppm": (saved(PICTURE, "PPM"), PICTURE, 0),
+    "pgm": (saved(GREY, "PPM"), grey(GREY), 0),
+    "16-bit pgm": (saved(STEPS, "PPM"), grey((STEPS >> 8).astype(np.uint8)), 0),
     "gif": (saved(PALETTE, "GIF"), np.asarray(PALETTE.convert("RGB")), 0),
     "webp": (saved(PICTURE, "WEBP", lossless=True), PICTURE, 0),
     "alpha webp": (saved(SEEN_THROUGH, "WEBP", lossless=True, exact=True), on_black(ALPHA), 1),
@@ -159,6 +162,39 @@ def test_levels_without_a_white_are_refused(levels):
     skipped = Skipped()
     assert not list(encoded_frames([("x.tiff", content)], skipped))
     assert "nothing says what is white: 1, such as x.tiff" in skipped.lines()[0]
+
+
+def in_planes(depth: int, order: str) -> bytes:
+    """A TIFF of three planes behind each other, not compressed."""
+    planes = [
+        np.ascontiguousarray(PICTURE[..., k], f"{order}u{depth // 8}").tobytes() for k in range(3)
+    ]
+    head, size = 8, len(planes[0])
+    lists = {
+        258: struct.pack(f"{order}3H", *[depth] * 3),
+        273: struct.pack(f"{order}3I", *(head + size * k for k in range(3))),
+        279: struct.pack(f"{order}3I", *[size] * 3),
+    }
+    at, extra, tags = head + 3 * size, b"", b""
+    short = {256: 48, 257: 48, 259: 1, 262: 2, 277: 3, 278: 48, 284: 2}
+    for tag in sorted({**lists, **short}):
+        if tag in short:
+            tags += struct.pack(f"{order}HHIHH", tag, 3, 1, short[tag], 0)
+        else:
+            kind = 3 if tag == 258 else 4
+            tags += struct.pack(f"{order}HHII", tag, kind, 3, at + len(extra))
+            extra += lists[tag]
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", at + len(extra))
+    count = struct.pack(f"{order}H", len(short) + len(lists))
+    return start + b"".join(planes) + extra + count + tags + bytes(4)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_planes_are_put_together_or_refused(order):
+    """Of 16 bits Pillow would read every other byte as a pixel: other pictures, no error."""
+    np.testing.assert_array_equal(decode(in_planes(8, order))[0], PICTURE)
+    with pytest.raises(Unreadable, match="16 bits in separate planes; save it interleaved"):
+        decode(in_planes(16, order))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"])
@@ -223,6 +259,17 @@ def test_the_first_of_several_is_read_and_said():
         skipped = Skipped()
         assert len(list(encoded_frames([("a", content)], skipped))) == 1
         assert skipped.lines() == ["only the first picture of several is read: 1, such as a"]
+
+
+def test_jpegs_in_a_row_are_several():
+    """A bare MJPEG stream; but of a phone's file in MPF the others only serve the first."""
+    others = [Image.fromarray(blob(6))]
+    row, mpf = (
+        saved(PICTURE, "JPEG") * 3,
+        saved(PICTURE, "MPO", save_all=True, append_images=others),
+    )
+    assert decode(row)[1] == ("first_of_several",) and decode(mpf)[1] == ()
+    np.testing.assert_array_equal(decode(row)[0], decode(saved(PICTURE, "JPEG"))[0])
 
 
 @pytest.mark.parametrize("primary", [0, 1])

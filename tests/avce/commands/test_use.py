@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 
 from avce.commands.use import Frames, Result, newest
 from avce.config import STARTER
@@ -44,3 +47,23 @@ def test_the_starter_reads_a_face():
     predictor = Predictor.load(STARTER, device="cpu")
     assert np.isfinite(predictor(list(faces))).all() and predictor.config.image_size == 112
     assert STARTER.stat().st_size < 12e6 and (STARTER.parent / "MODEL_CARD.md").is_file()
+
+
+def test_a_link_to_itself_is_left_out_and_no_bug(tmp_path, monkeypatch):
+    """`resolve` raises a RuntimeError for it; in a folder it costs a line, by name a sentence."""
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "face.png")
+    command = [sys.executable, "cli.py", "predict", "--run", str(STARTER), "--faces", "whole"]
+    command += ["--save-crops", str(tmp_path / "crops"), "--out"]
+    out = subprocess.run(
+        [*command, str(tmp_path / "o.csv"), str(tmp_path)], capture_output=True, text=True
+    )
+    assert out.returncode == 0, out.stderr
+    assert f"symbolic links): 1, such as {tmp_path / 'loop.jpg'}" in out.stderr
+    assert len((tmp_path / "o.csv").read_text().splitlines()) == 2
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    out = subprocess.run(
+        [*command, str(tmp_path / "loop.csv"), str(tmp_path)], capture_output=True, text=True
+    )
+    assert out.returncode == 1 and "loop.csv: is a link to itself" in out.stderr

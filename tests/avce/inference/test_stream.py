@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from avce.inference.sinks import ArrowSink, CsvSink, sink_for
-from avce.inference.sources import frames_of
+from avce.inference.sources import encoded_frames, frames_of
 from avce.inference.stream import ahead, predict_stream, predict_to
 from avce.inference.video import Frame, Skipped
 from tests.avce.inference.drawn import CONFIG, film, in_the_middle, picture
@@ -104,6 +104,16 @@ def test_nothing_found_is_an_error_that_says_why(predictor, tmp_path):
             predictor,
             [Frame(picture(), "a.png")],
             find=lambda _: empty,
+        )
+
+
+def test_what_is_no_picture_is_told_which_are(predictor, tmp_path):
+    with pytest.raises(ValueError, match=r"such as a\.tga; read are JPEG, PNG"):
+        predict_to(
+            CsvSink(tmp_path / "o.csv", CONFIG),
+            predictor,
+            encoded_frames([("a.tga", b"no")], skipped := Skipped()),
+            skipped=skipped,
         )
 
 

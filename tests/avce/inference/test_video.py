@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 
 from avce.inference.video import Part, Skipped, expected_frames, video_frames
-from tests.shards.test_films import corners, film, spoiled
+from tests.shards.test_films import corners, film, quarters, spoiled
 
 
 def test_a_phone_film_is_read_upright(tmp_path):
@@ -24,6 +27,26 @@ def test_damage_is_counted_and_gone_past(tmp_path):
     np.testing.assert_allclose([f.time for f in frames], [f.number / 25 for f in frames])
     (line,) = skipped.lines()
     assert line.endswith(f"{path} after 30 frames; 1 damaged, 59 read")
+
+
+def test_what_is_not_shown_as_it_was_meant_is_said(tmp_path):
+    """Two films in one file, of colours that reach beyond a screen's."""
+    path, skipped = tmp_path / "v.mkv", Skipped()
+    with av.open(str(path), "w") as out:
+        streams = [out.add_stream("ffv1", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p10le"
+            stream.codec_context.color_trc = 16  # PQ
+        for number in range(4):
+            for stream in streams:
+                frame = av.VideoFrame.from_ndarray(quarters(number), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                out.mux(stream.encode(frame))
+    assert len(list(video_frames(path, skipped))) == 4
+    assert skipped.counts == {
+        "only the first of several video streams is read": 1,
+        "high dynamic range, read without tone mapping": 1,
+    }
 
 
 @pytest.mark.parametrize(
