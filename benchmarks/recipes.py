@@ -161,7 +161,7 @@ def show(folders: Mapping[str, Path], seeds: int) -> None:
 
 
 def show_difference(first: Path, second: Path, index: LabelIndex, seeds: int) -> None:
-    """CCC of `second` less that of `first`, on the same people, bootstrapped by person."""
+    """CCC of `second` less that of `first`, on the same images, which are drawn anew."""
     labels = index.table.select(CONTEXT)
     for seed in range(seeds):
         tables = []
@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folders = {name: trained(name, args.epochs) for name in names}
     show(folders, args.seeds)
     if {"avce", "avce_joint"} <= set(names):
-        print("\nCCC of avce_joint less avce, 95 % interval over people, after as many steps")
+        print("\nCCC of avce_joint less avce, 95 % interval over images, after as many steps")
         show_difference(folders["avce"], folders["avce_joint"], index, args.seeds)
         longer = trained("avce_joint", 2 * args.epochs)
         print("the same after twice as many steps, which take as long as those of avce")

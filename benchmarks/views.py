@@ -4,7 +4,7 @@
 
 All train as `avce_joint` from random weights (`benchmarks/recipes.py`: 64 pixels, batches of 32, as
 many steps, so as much time); a variant changes the fields it names. All is measured on the last
-weights and on the people held out: CCC with 95 % intervals over people, the predictions of all
+weights and on the people held out: CCC with 95 % intervals over images, the predictions of all
 seeds pooled; entries that the attentive view keeps; faces that keep one, and more than two; faces
 that share the commonest leader, the entry with the largest weight; the gradient of the contrastive
 term that reaches z through either view, of a face; the largest entry of z. A finished run is not
