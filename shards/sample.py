@@ -19,6 +19,7 @@ EXPRESSIONS = (
     "contempt",
 )  # AffectNet's codes 0..7, canonical for every data set
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm")
+FILM = rf"\.({'|'.join(suffix[1:] for suffix in VIDEO_SUFFIXES)})$"  # of a path, in any case
 
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,31}")  # a name of one's own
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,92}")  # with ".json" it still fits a ustar name of 100 bytes

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shards.building.store import DEALT
 from shards.building.tars import recoded
 from shards.findings import Findings
 from shards.labels.extra import Kinds, fields_of, note, with_columns
-from shards.labels.rows import PLANNED, SOURCE, planned_rows
-from shards.sample import SPLITS, VIDEO_SUFFIXES, Sample
+from shards.labels.rows import PLANNED, SOURCE, own_columns, planned_rows
+from shards.sample import FILM, SPLITS, Sample
 
 _BATCH = 4096  # rows of the spill file
 _GROUP = 32768  # rows dealt, then shuffled, in memory at a time, 36 MB
@@ -87,6 +88,12 @@ class Spill(NamedTuple):
     staged: tuple[str, ...]  # where frames of videos wait
     kinds: Mapping[str, pa.DataType | None] = MappingProxyType({})  # of the extra columns
 
+    @property
+    def schema(self) -> pa.Schema:
+        """`SPILLED`, and the columns of one's own that came as columns."""
+        with pa.OSFile(str(self.path)) as file:
+            return pa.ipc.open_stream(file).schema
+
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, a few thousand at a time."""
         with pa.OSFile(str(self.path)) as file:
@@ -98,20 +105,25 @@ def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
     splits, keys, total = [np.zeros(0, np.int8)], [np.zeros(0, np.int64)], 0
     videos, listing = False, hashlib.sha256()
     own, staged = set[str](), dict[str, None]()
+    batches = iter(batches)
+    first = list(islice(batches, 1))
+    schema = first[0].schema if first else SPILLED
     with (
         pa.OSFile(str(path), "wb") as file,
-        pa.ipc.new_stream(file, SPILLED, options=_PACKED) as sink,
+        pa.ipc.new_stream(file, schema, options=_PACKED) as sink,
     ):
-        for rows in batches:
+        for rows in chain(first, batches):
             sink.write_batch(rows)
             own.update(rows["dataset"].dictionary.to_pylist())
             splits.append(rows["split"].indices.to_numpy().copy())
             keys.append(np.array([hash(key) for key in rows["sample_key"].to_pylist()], np.int64))
-            paths, sizes = (rows[name].to_pylist() for name in ("original_path", "source_bytes"))
-            total += sum(sizes)
-            videos |= any(path.lower().endswith(VIDEO_SUFFIXES) for path in paths)
-            lines = (f"{name}\t{size}\n" for name, size in zip(paths, sizes, strict=True))
-            listing.update("".join(lines).encode())
+            paths, sizes = rows["original_path"], rows["source_bytes"]
+            total += pc.sum(sizes).as_py()
+            videos |= pc.any(pc.match_substring_regex(paths, FILM, ignore_case=True)).as_py()
+            sizes = pc.binary_join_element_wise(sizes.cast(pa.string()), "\n", "")
+            listing.update(
+                "".join(pc.binary_join_element_wise(paths, sizes, "\t").to_pylist()).encode()
+            )
             staged |= dict.fromkeys(rows["staged_file"].drop_null().unique().to_pylist())
     known = np.concatenate(splits), np.concatenate(keys)
     facts = total, videos, listing.hexdigest(), frozenset(own), tuple(staged)
@@ -183,8 +195,10 @@ def sources_of(rows: pa.RecordBatch) -> str:
 def _existing(
     given: Iterable[Sample | pa.RecordBatch], sizes: _Sizes, kinds: Kinds
 ) -> Iterator[pa.RecordBatch]:
-    for in_rows, items in groupby(given, lambda item: isinstance(item, pa.RecordBatch)):
+    for in_rows, group in groupby(given, lambda item: isinstance(item, pa.RecordBatch)):
+        items: Iterator[Any] = group
         for rows in items if in_rows else ():
+            kinds |= {name: rows[name].type for name in own_columns(rows)}
             yield from _not_empty(rows, sizes.findings)
         while not in_rows and (chunk := list(islice(items, _BATCH))):
             found = [(sample, *file) for sample in chunk if (file := sizes.of(sample))]
@@ -206,12 +220,16 @@ def _not_empty(rows: pa.RecordBatch, findings: Findings) -> Iterator[pa.RecordBa
     if rows.num_rows:
         planned = [rows[field.name].cast(field.type) for field in PLANNED]
         extra = pa.nulls(rows.num_rows, pa.string())
-        yield _spilled([*planned, extra, *(rows[name] for name in SOURCE)])
+        own = rows.select(own_columns(rows))
+        yield _spilled([*planned, extra, *(rows[name] for name in SOURCE)], own)
 
 
-def _spilled(arrays: list[pa.Array]) -> pa.RecordBatch:
+def _spilled(arrays: list[pa.Array], own: pa.RecordBatch | None = None) -> pa.RecordBatch:
     empty = [pa.nulls(len(arrays[0]), column.type) for column in list(SPILLED)[-4:]]
-    return pa.RecordBatch.from_arrays([*arrays, *empty], schema=SPILLED)
+    schema, columns = (own.schema, own.columns) if own is not None else ([], [])
+    return pa.RecordBatch.from_arrays(
+        [*arrays, *empty, *columns], schema=pa.schema([*SPILLED, *schema])
+    )
 
 
 def _noted(sample: Sample, kinds: Kinds) -> str | None:
@@ -311,6 +329,8 @@ def _with_own(rows: pa.RecordBatch, spill: Spill) -> pa.RecordBatch:
     """Planned rows with the columns and names of one's own in place of their JSON."""
     extras = rows["extra"].to_pylist() if spill.kinds else []
     rows = rows.drop_columns(["extra"])
+    if len(rows.schema) >= len(SPILLED):  # they are columns already
+        return recoded(rows, spill.own)
     found = [json.loads(extra) if extra else None for extra in extras]
     return with_columns(recoded(rows, spill.own), found, spill.kinds)
 
@@ -341,7 +361,7 @@ def _at_least(count: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Reco
 
 def _deal_to_disk(spill: Spill, place: np.ndarray, sizes: list[int], folder: Path) -> list[Path]:
     """Each group's rows with their places, in one pass over the spill."""
-    schema = SPILLED.append(pa.field("place", pa.int64()))
+    schema = spill.schema.append(pa.field("place", pa.int64()))
     paths = [folder / str(number) for number in range(len(sizes))]
     stops = np.cumsum(sizes)
     first = 0

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from shards.building.engine import Engine
-from shards.building.plan import SPILLED, Spill, write_spill
+from shards.building.plan import Spill, write_spill
 from shards.building.store import FRAMES, Store
 from shards.crop import Crop, store_found, store_picture
 from shards.durable import settle, sync, write_aside
@@ -154,8 +154,10 @@ def _with_places(rows: pa.RecordBatch, places: list[list[Any]], file: str) -> pa
         "staged_size": pa.array(sizes, pa.int64()),
         "staged_facts": pa.array([json.dumps(fact) for fact in facts]),
     }
-    arrays = [columns[name] if name in columns else rows[name] for name in SPILLED.names]
-    return pa.RecordBatch.from_arrays(arrays, schema=SPILLED)
+    arrays = [
+        columns.get(name, column) for name, column in zip(rows.schema.names, rows, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=rows.schema)
 
 
 def stage_video(video: Video) -> int:

@@ -26,17 +26,20 @@ from shards.sample import Sample
 _FIELDS = [field.name for field in fields(Sample) if field.name != "extra"]
 _COLUMNS = ["sample_key" if name == "key" else name for name in _FIELDS]
 PLANNED = pa.schema([SCHEMA.field(name) for name in _COLUMNS])
+_WIDER = {pa.float32(): pa.float64(), pa.list_(pa.float32()): pa.list_(pa.float64())}
+_EXACT = pa.schema([field.with_type(_WIDER.get(field.type, field.type)) for field in PLANNED])
 workers: ContextVar[Callable[..., Iterator[Any]]] = ContextVar("workers", default=map)
 SOURCE = ("source_bytes", "source_time")  # of the file behind a row: int64, bytes and nanoseconds
 
 
-def planned_rows(samples: Sequence[Sample]) -> pa.RecordBatch:
-    """The columns that are known before an image is read.
+def planned_rows(samples: Sequence[Sample], *, exact: bool = False) -> pa.RecordBatch:
+    """The columns that are known before an image is read; `exact` keeps float64.
 
     Raises ValueError where a reader put a value of the wrong type into a field.
     """
     arrays = []
-    for name, column in zip(_FIELDS, PLANNED, strict=True):
+    schema = _EXACT if exact else PLANNED
+    for name, column in zip(_FIELDS, schema, strict=True):
         values = list(map(attrgetter(name), samples))
         if name in ("dataset", "split"):
             arrays.append(encoded(name, values, values if name == "dataset" else ()))
@@ -50,20 +53,17 @@ def planned_rows(samples: Sequence[Sample]) -> pa.RecordBatch:
                 f"{name} of a sample from {samples[0].key} on is no {column.type}: {error}; "
                 "its reader must convert it"
             ) from None
-    return pa.RecordBatch.from_arrays(arrays, schema=PLANNED)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def rows_like(sample: Sample, count: int, columns: dict[str, Any]) -> pa.RecordBatch:
-    """`count` rows that say what `sample` says but for these columns, the two of `SOURCE` among
-    them; float64 stays, and is made float32 where it is written."""
+    """`count` rows that say what `sample` says but for these columns, the two of `SOURCE` and those
+    of one's own among them; float64 stays, and is made float32 where it is written."""
     one = planned_rows([sample])
     again = pa.array(np.zeros(count, np.int64))
-    arrays = [
-        columns[name] if name in columns else one[name].take(again)
-        for name in (*PLANNED.names, *SOURCE)
-        if name in columns or name in PLANNED.names
-    ]
-    return pa.RecordBatch.from_arrays(arrays, [*PLANNED.names, *SOURCE])
+    names = dict.fromkeys((*PLANNED.names, *SOURCE, *columns))
+    arrays = [columns[name] if name in columns else one[name].take(again) for name in names]
+    return pa.RecordBatch.from_arrays(arrays, list(names))
 
 
 def lists_of(values: np.ndarray) -> pa.ListArray:
@@ -86,7 +86,7 @@ def facts_of(path: str) -> os.stat_result | None:
     """Of a file, through links; None where there is none."""
     try:
         return os.stat(path)  # noqa: PTH116  once for every sample
-    except OSError:
+    except (OSError, ValueError):  # what no file can be called
         return None
 
 
@@ -102,12 +102,20 @@ def sound(rows: pa.RecordBatch) -> np.ndarray:
 
 def samples_of(rows: pa.RecordBatch) -> Iterator[Sample]:
     """The rows one by one."""
-    for row in rows.select(PLANNED.names).to_pylist():
-        values = dict(zip(_FIELDS, row.values(), strict=True))
+    own = own_columns(rows)
+    for row in rows.select([*PLANNED.names, *own]).to_pylist():
+        extra = {name: row.pop(name) for name in own}
+        values: dict[str, Any] = dict(zip(_FIELDS, row.values(), strict=True))
+        values["extra"] = extra or None
         for name, value in values.items():
             if isinstance(value, list):
                 values[name] = dict(value) if name == "split_by_task" else tuple(value)
         yield Sample(**values)
+
+
+def own_columns(rows: pa.RecordBatch) -> list[str]:
+    """The columns of a reader's batch that not every data set has."""
+    return [name for name in rows.schema.names if name not in PLANNED.names and name not in SOURCE]
 
 
 class InRows:

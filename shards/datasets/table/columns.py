@@ -6,18 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from shards.datasets import foreign
 from shards.sample import SPLITS
 
-_CORNERS, _SIZE = ("left", "top", "right", "bottom"), ("x", "y", "w", "h")
+CORNERS, SIZE = ("left", "top", "right", "bottom"), ("x", "y", "w", "h")
 _SIDES = {
     "left": ("x1", "xmin"), "top": ("y1", "ymin"),
     "right": ("x2", "xmax"), "bottom": ("y2", "ymax"),
     "x": ("face_x",), "y": ("face_y",), "w": ("face_width",), "h": ("face_height",),
 }  # fmt: skip
-_TOGETHER = (_CORNERS, _SIZE, ("start", "end"))  # roles that say nothing one by one
+_TOGETHER = (CORNERS, SIZE, ("start", "end"))  # roles that say nothing one by one
 ROLES: dict[str, tuple[str, ...]] = {  # what a column may hold -> names it goes by
     "path": ("path", "file_name", "filename", "file", "image", "image_path", "image name", "img"),
     "valence": ("valence", "v"),
@@ -48,9 +50,12 @@ SPLIT_NAMES = {
     "unlabeled": "unlabelled",
 }
 NULLS = ("", "na", "n/a", "nan", "null", "none")  # in any column
-_FOLDS, _FRAMES = 2**7, 2**31  # what an index can count
+FOLDS, FRAMES = 2**7, 2**31  # what an index can count
 _PATH = re.compile(r"(?!\.)[^/\\\0]+(/(?!\.)[^/\\\0]+)*")
 _RANGE = re.compile(r"([+-]?[0-9.]+)\.\.([+-]?[0-9.]+)")
+
+
+Number = TypeVar("Number", float, np.ndarray)
 
 
 class Row(NamedTuple):
@@ -123,7 +128,7 @@ def _complete(wanted: dict[str, str], given: str, where: str) -> None:
         lacking = [role for role in roles if role not in wanted]
         if lacking and asked & {role for role in roles if role in wanted}:
             raise ValueError(f"columns={given}: name the columns of {', '.join(lacking)} too")
-        if lacking or (roles == _SIZE and "left" in wanted):
+        if lacking or (roles == SIZE and "left" in wanted):
             for role in roles:
                 wanted.pop(role, None)
 
@@ -176,8 +181,12 @@ class Scale:
 
     def unit(self, value: float | None) -> float | None:
         """The label in [-1, 1]."""
+        return None if value is None else self.units(value)
+
+    def units(self, values: Number) -> Number:
+        """Labels in [-1, 1]."""
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
-        return None if value is None else (value - middle) / half
+        return (values - middle) / half
 
 
 def _ends(text: str) -> tuple[float, float] | None:
@@ -235,8 +244,8 @@ def parse(
         if split is not None and split.casefold() not in SPLIT_NAMES:
             raise ValueError(f"a split is one of {', '.join(SPLIT_NAMES)}")
         role = "box"
-        box = _box([number(side) for side in _CORNERS], corners=True)
-        box = box or _box([number(side) for side in _SIZE], corners=False)
+        box = _box([number(side) for side in CORNERS], corners=True)
+        box = box or _box([number(side) for side in SIZE], corners=False)
         for role in ("box", "box_xywh"):
             cell = text(role)
             box = box or (_box(_cell(cell, 4), corners=role == "box") if cell else None)
@@ -245,9 +254,9 @@ def parse(
         role = "time" if "start" not in roles else "start"
         seconds = _seconds(number("time"), number("start"), number("end"))
         role = "fold"
-        fold = whole("fold", _FOLDS)
+        fold = whole("fold", FOLDS)
         role = "frame"
-        frame = whole("frame", _FRAMES)
+        frame = whole("frame", FRAMES)
     except ValueError as error:
         shown = row.get(roles.get(role, ""), "")
         raise ValueError(f"{role} {shown[:60]!r}: {error}") from None

@@ -5,15 +5,63 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from shards.datasets import foreign
 
 Rows = Iterator[tuple[int, dict[str, str]]]
+_BLOCK = 4096  # rows at a time
+_FIELD = csv.field_size_limit()  # characters
+
+
+class Block(NamedTuple):
+    """Some rows by column, an empty cell where one has none, and the number of each."""
+
+    numbers: np.ndarray  # int64 (n,)
+    cells: dict[str, pa.Array]  # text
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def part(self, start: int, count: int) -> Block:
+        """A few of its rows."""
+        cells = {name: texts.slice(start, count) for name, texts in self.cells.items()}
+        return Block(self.numbers[start : start + count], cells)
+
+    def rows(self) -> Rows:
+        """One by one."""
+        texts = zip(*(texts.to_pylist() for texts in self.cells.values()), strict=True)
+        for number, row in zip(self.numbers.tolist(), texts, strict=True):
+            yield number, dict(zip(self.cells, row, strict=True))
+
+
+def blocks_of(root: Path, path: Path) -> Iterator[Block]:
+    """The rows of `rows_of`, a few thousand at a time, read as columns where that can be."""
+    suffix = path.suffix.lower()
+    if FORMATS[suffix] is _separated:
+        found = _separated_blocks(root, path)
+    elif suffix in _BATCHES:
+        found = _arrow_blocks(root, path)
+    else:
+        found = in_blocks(rows_of(root, path))
+    for block in found:
+        for start in range(0, len(block), _BLOCK):
+            yield block.part(start, _BLOCK)
+
+
+def in_blocks(rows: Rows) -> Iterator[Block]:
+    """Rows as they come, together."""
+    while chunk := list(islice(rows, _BLOCK)):
+        names = dict.fromkeys(name for _, row in chunk for name in row)
+        cells = {name: pa.array([row.get(name, "") for _, row in chunk]) for name in names}
+        yield Block(np.array([number for number, _ in chunk], np.int64), cells)
 
 
 def rows_of(root: Path, path: Path) -> Rows:
@@ -35,29 +83,88 @@ def columns_of(root: Path, path: Path) -> list[str]:
     return list(first)
 
 
-def _separated(root: Path, path: Path) -> Rows:
+def _separated(root: Path, path: Path, start: int = 2) -> Rows:
+    """From the line with the number `start` on."""
     lines = foreign.numbered_lines(root, path, foreign.LIST)
     first = next(lines, (1, ""))[1]
-    found = csv.reader((f"{line}\n" for _, line in lines), delimiter=_delimiter(path, first))
-    (header,) = csv.reader([first], delimiter=_delimiter(path, first))
-    names = [name.strip().lstrip("#").strip() for name in header]
-    if len(set(names)) < len(names) or "" in names:
-        raise ValueError(f"{path}: line 1 names a column twice or not at all ({first[:100]!r})")
+    names, delimiter = _header(path, first)
+    found = csv.reader((f"{line}\n" for n, line in lines if n >= start), delimiter=delimiter)
     try:
         for fields in found:
-            number = found.line_num + 1
+            number = found.line_num + start - 1
             if len(fields) == len(names):
                 yield number, dict(zip(names, map(str.strip, fields), strict=True))
             elif fields:
                 raise csv.Error(f"has {len(fields)} fields, not {len(names)} as line 1")
     except csv.Error as error:
-        raise ValueError(f"{path}: line {found.line_num + 1} {error}; mend the table") from None
+        number = found.line_num + start - 1
+        raise ValueError(f"{path}: line {number} {error}; mend the table") from None
 
 
-def _delimiter(path: Path, header: str) -> str:
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    return max(",;\t", key=header.count)
+def _separated_blocks(root: Path, path: Path) -> Iterator[Block]:
+    """By the megabyte while the lines are plain; from the first block on that is not, by rows."""
+    names, delimiter = [], ","
+    for number, content in foreign.blocks(root, path, foreign.LIST):
+        block = content
+        if number == 1:
+            line, _, block = content.partition(b"\n")
+            names, delimiter = _header(path, line.decode())
+            number = 2
+        table = _plain(block, names, delimiter) if block else pa.table({})
+        if table is None:
+            yield from in_blocks(_separated(root, path, number))
+            return
+        cells = {name: texts.combine_chunks() for name, texts in zip(names, table, strict=False)}
+        yield Block(np.arange(number, number + table.num_rows), cells)
+
+
+def _plain(block: bytes, names: list[str], delimiter: str) -> pa.Table | None:
+    """The cells of lines that every reader of CSV would cut alike; None where any is not so."""
+    text = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(text == ord("\n"))
+    lengths = np.diff(ends, prepend=-1)  # ends included
+    if b"\0" in block or lengths.min() == 1 or lengths.max() > _FIELD:
+        return None
+    if not _quoted_as_fields(text, ord(delimiter)):
+        return None
+    try:
+        found = pyarrow.csv.read_csv(
+            pa.BufferReader(block),
+            pyarrow.csv.ReadOptions(
+                column_names=names, use_threads=False, block_size=len(block) + 1
+            ),
+            pyarrow.csv.ParseOptions(delimiter=delimiter, ignore_empty_lines=False),
+            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return found if found.num_rows == len(ends) else None
+
+
+def _quoted_as_fields(text: np.ndarray, delimiter: int) -> bool:
+    """Whether quotes stand around whole fields of a line alone."""
+    quotes = np.flatnonzero(text == ord('"'))
+    opening, closing = quotes[::2], quotes[1::2]
+    if len(opening) != len(closing):
+        return False
+    borders = np.array([delimiter, ord("\n")])
+    before = np.isin(text[opening - 1], borders) | (opening == 0)
+    lines = np.cumsum(text == ord("\n")) if len(quotes) else text
+    return bool(
+        before.all()
+        and np.isin(text[closing + 1], borders).all()  # a block ends with a newline
+        and (lines[opening] == lines[closing]).all()
+    )
+
+
+def _header(path: Path, line: str) -> tuple[list[str], str]:
+    """The names of the columns, and what stands between them."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=line.count)
+    (header,) = csv.reader([line], delimiter=delimiter)
+    names = [name.strip().lstrip("#").strip() for name in header]
+    if len(set(names)) < len(names) or "" in names:
+        raise ValueError(f"{path}: line 1 names a column twice or not at all ({line[:100]!r})")
+    return names, delimiter
 
 
 def _json_lines(root: Path, path: Path) -> Rows:
@@ -70,12 +177,8 @@ def _json_lines(root: Path, path: Path) -> Rows:
             raise ValueError(f"{path}: line {number} is no row ({error}); mend it") from None
 
 
-def _parquet(root: Path, path: Path) -> Rows:
-    return _arrow_rows(root, path, lambda file: pq.ParquetFile(file).iter_batches())
-
-
-def _arrow(root: Path, path: Path) -> Rows:
-    return _arrow_rows(root, path, _record_batches)
+def _row_groups(file: Any) -> Iterable[pa.RecordBatch]:
+    return pq.ParquetFile(file).iter_batches()
 
 
 def _record_batches(file: Any) -> Iterable[pa.RecordBatch]:
@@ -87,19 +190,36 @@ def _record_batches(file: Any) -> Iterable[pa.RecordBatch]:
     return pa.ipc.open_stream(file)
 
 
-def _arrow_rows(root: Path, path: Path, batches: Callable[[Any], Iterable[pa.RecordBatch]]) -> Rows:
+def _arrow_rows(root: Path, path: Path) -> Rows:
+    for block in _arrow_blocks(root, path):
+        yield from block.rows()
+
+
+def _arrow_blocks(root: Path, path: Path) -> Iterator[Block]:
     number = 0
     with foreign.opened(root, path, foreign.LIST) as file:
         try:
-            for batch in batches(file):
+            for batch in _BATCHES[path.suffix.lower()](file):
                 batch.validate(full=True)
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, _texts(row)
+                names = [str(name).strip() for name in batch.schema.names]
+                cells = dict(zip(names, map(_column, batch.columns), strict=True))
+                numbers = np.arange(number + 1, number + batch.num_rows + 1)
+                number += batch.num_rows
+                yield Block(numbers, cells)
         except (ValueError, OSError, pa.ArrowException) as error:
             raise ValueError(
                 f"{path}: it cannot be read after row {number} ({str(error)[:200]}); write it again"
             ) from None
+
+
+def _column(values: pa.Array) -> pa.Array:
+    """The text of each value."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
+        return values.cast(pa.string()).fill_null("")
+    return pa.array(map(_text, values.to_pylist()), pa.string())
 
 
 def _texts(row: dict[str, Any]) -> dict[str, str]:
@@ -116,16 +236,22 @@ def _text(value: Any) -> str:
         return ";".join(map(_text, value))
     if isinstance(value, bytes):
         raise ValueError("a cell holds bytes; write images to files and their paths to the table")
-    return str(value)
+    text = str(value)
+    if not text.isascii() and text != text.encode(errors="ignore").decode():
+        raise ValueError(f"{text[:60]!a} is half of a character and no text")
+    return text
 
 
 _OWN_NAMES = (".jsonl", ".ndjson")
+_BATCHES: dict[str, Callable[[Any], Iterable[pa.RecordBatch]]] = {
+    ".parquet": _row_groups,
+    ".arrow": _record_batches,
+    ".feather": _record_batches,
+}
 FORMATS: dict[str, Callable[[Path, Path], Rows]] = {
     ".csv": _separated,
     ".tsv": _separated,
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
-    ".parquet": _parquet,
-    ".arrow": _arrow,
-    ".feather": _arrow,
+    **dict.fromkeys(_BATCHES, _arrow_rows),
 }

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from shards.datasets import foreign
 from shards.datasets.table.columns import SPLIT_NAMES
 from shards.datasets.table.frames import WHOLE
-from shards.datasets.table.rows import FORMATS, Rows, columns_of, rows_of
+from shards.datasets.table.rows import FORMATS, Block, Rows, blocks_of, columns_of, in_blocks
 from shards.datasets.table.splits import is_film
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
@@ -21,7 +21,7 @@ class Source(NamedTuple):
 
     path: Path  # of the table, or of the folder of classes
     columns: list[str]
-    rows: Callable[[], Rows]
+    blocks: Callable[[], Iterator[Block]]
     split: str | None  # of the folder it lies in
 
 
@@ -56,7 +56,7 @@ def sources(root: Path, labels: str) -> list[Source]:
 
 def _table_source(root: Path, path: Path, split: str | None) -> Source:
     own = SPLIT_NAMES.get(path.stem.casefold())  # train.csv beside test.csv
-    return Source(path, columns_of(root, path), lambda: rows_of(root, path), split or own)
+    return Source(path, columns_of(root, path), lambda: blocks_of(root, path), split or own)
 
 
 def _class_folders(folder: Path) -> list[Path]:
@@ -77,7 +77,7 @@ def _class_source(root: Path, folder: Path, split: str | None) -> Source:
                 yield number, _class_row(path, found)
 
     columns = dict.fromkeys(name for _, row in rows() for name in row)
-    return Source(folder, list(columns), rows, split)
+    return Source(folder, list(columns), lambda: in_blocks(rows()), split)
 
 
 def _class_row(folder: Path, found: Path) -> dict[str, str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
+import pyarrow.compute as pc
+
 from shards.datasets.folds import fold_by_hash, split_of_fold
 from shards.datasets.table.columns import Row
+from shards.datasets.table.plain import Columns
 from shards.sample import VIDEO_SUFFIXES
 
 By = Literal["given", "subject", "video", "image"]
@@ -29,6 +32,22 @@ class Dealing(NamedTuple):
         if given is None and row.fold is None:
             raise ValueError("it has no split; write one, or pass --option split=subject")
         return given or split_of_fold(row.fold or 0), row.fold
+
+    def places(
+        self, columns: Columns, given: str | None
+    ) -> tuple[Sequence[str | None], Sequence[int | None]]:
+        """Splits and folds of many rows; no split where a given one is missing."""
+        if self.by == "given":
+            folds = [None if fold != fold else int(fold) for fold in columns.fold.tolist()]
+            splits = pc.fill_null(columns.split, given) if given else columns.split
+            each = zip(splits.to_pylist(), folds, strict=True)
+            return [s or (None if f is None else split_of_fold(f)) for s, f in each], folds
+        held = {"subject": [columns.subject, columns.video], "video": [columns.video]}
+        groups = pc.coalesce(*held.get(self.by, []), columns.path).to_pylist()
+        start = f"{self.seed}/" if self.seed else ""
+        dealt = {group: fold_by_hash(f"{start}{group}") for group in set(groups)}
+        folds = [dealt[group] for group in groups]
+        return [split_of_fold(fold) for fold in folds], folds
 
     def group(self, row: Row) -> str:
         """What is never on two sides; a row without subject counts by its film or picture."""

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import math
-import os
+import stat
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from shards.datasets.preflight import check_each, strictness
 from shards.datasets.table.classes import MOST, Vocabulary
 from shards.datasets.table.columns import Row, Scale, parse
 from shards.datasets.table.frames import WHOLE
 from shards.datasets.table.kept import Kept
+from shards.datasets.table.plain import Columns, at_once
+from shards.datasets.table.rows import Block
 from shards.datasets.table.sources import Source
 from shards.datasets.table.splits import Dealing, is_film
 from shards.findings import Findings
+from shards.labels.rows import facts_of
 
 _SHOWN = 5  # rows
+_FEW = 128  # rows that are not halved again
+_NOWHERE = -(2.0**40)  # beyond all frames, seconds and pixels
 _AXES = ("valence", "arousal")
 
 
@@ -35,9 +42,13 @@ class Table(NamedTuple):
     below: str = ""  # the same below the root, "images/"
     whole: bool = False  # a film without frame and time is labelled as a whole
 
-    def parsed(self) -> Iterator[tuple[int, Row | ValueError]]:
+    def at_once(self, block: Block) -> Columns | None:
+        """All rows of a block; None where one of them is not plain."""
+        return at_once(block, self.roles, self.scale, self.others)
+
+    def parsed(self, block: Block) -> Iterator[tuple[int, Row | ValueError]]:
         """Each row with its number, or what is wrong with it."""
-        for number, row in self.source.rows():
+        for number, row in block.rows():
             try:
                 found = parse(row, self.roles, self.scale, self.others)
                 bare = self.whole and found.frame is None and found.seconds is None
@@ -50,6 +61,32 @@ class Table(NamedTuple):
     def split_of(self, row: Row) -> str | None:
         """As the row says, else the folder that its table lies in."""
         return row.split or self.source.split
+
+
+class Piece(NamedTuple):
+    """Rows that are read at once, and what a look at them told; without `files` one by one."""
+
+    size: int
+    files: np.ndarray | None = None  # int64 (n, 2), bytes and nanoseconds; -1 bytes: none is there
+    splits: Sequence[Any] = ()
+    folds: Sequence[int | None] = ()
+
+
+def file_at(path: str) -> tuple[int, int]:
+    """Bytes of a file and when it was written; -1 bytes where there is none."""
+    found = facts_of(path)
+    there = found is not None and stat.S_ISREG(found.st_mode)
+    return (found.st_size, found.st_mtime_ns) if found and there else (-1, 0)
+
+
+def _faces(paths: list[str], numbers: np.ndarray) -> list[Any]:
+    """What tells a row from others: its path, and with it frame, seconds and box, (n, 7), where it
+    has any."""
+    none: list[bool] = np.asarray(np.isnan(numbers).all(axis=1)).tolist()
+    if all(none):
+        return paths
+    told = map(np.ndarray.tobytes, np.nan_to_num(numbers + 0.0, nan=_NOWHERE))
+    return [p if bare else (p, one) for p, bare, one in zip(paths, none, told, strict=True)]
 
 
 @dataclass(slots=True)
@@ -69,25 +106,68 @@ class Survey:
     splits: Counter[str] = field(default_factory=Counter)
     shown: list[dict[str, Any]] = field(default_factory=list)
     kept: Kept = field(default_factory=Kept)
+    pieces: list[Piece] = field(default_factory=list)
     _folded: set[str] = field(default_factory=set)
-    _sides: dict[str, str] = field(default_factory=dict)  # of a subject, film or picture: a split
+    _sides: dict[str, dict[str, str]] = field(default_factory=dict)  # kind -> name -> split
     _both: dict[str, set[str]] = field(default_factory=dict)
-    _seen: set[tuple] = field(default_factory=set)
+    _seen: dict[Path, set] = field(default_factory=dict)  # below a folder, the faces
     _intervals: dict[Any, list[tuple[float, float]]] = field(default_factory=dict)
+    _last: str = ""
+    _films: set[str] = field(default_factory=set)
 
     def count(self, table: Table) -> None:
         """Look at every row of a table."""
-        last, films = "", set[str]()
-        for number, row in table.parsed():
+        self._last = ""
+        self._films.clear()
+        for block in table.source.blocks():
+            self._look(table, block)
+
+    def _look(self, table: Table, block: Block) -> None:
+        """At all rows at once, else at those of each half."""
+        columns = table.at_once(block)
+        if columns and self._look_at(table, block, columns):
+            return
+        if (half := len(block) // 2) < _FEW:
+            self.pieces.append(Piece(len(block)))
+            self._one_by_one(table, block)
+            return
+        self._look(table, block.part(0, half))
+        self._look(table, block.part(half, len(block)))
+
+    def _look_at(self, table: Table, block: Block, columns: Columns) -> bool:
+        """Note rows that are plain, each with a split and a face of its own; False for others."""
+        splits, folds = self.dealing.places(columns, table.source.split)
+        paths = columns.path.to_pylist()
+        numbers = [columns.frame, columns.start, columns.end, columns.box]
+        faces = _faces(paths, np.column_stack(numbers))
+        seen, new = self._seen.setdefault(table.images, set()), set(faces)
+        if None in splits or len(new) < len(faces) or not seen.isdisjoint(new):
+            return False
+        seen |= new
+        files = [file_at(f"{table.images}/{path}") for path in paths]
+        before = [self._last, *paths[:-1]]
+        each = zip(files, paths, before, strict=True)
+        self.missing += sum(file[0] < 0 and path != last for file, path, last in each)
+        self.rows += len(paths)
+        self._intervals.clear()
+        self._last = paths[-1]
+        self.pieces.append(Piece(len(paths), np.array(files), splits, folds))
+        self._note_all(columns, paths, splits)
+        for _, row in table.parsed(block.part(0, _SHOWN - len(self.shown))):
+            self._show(row)
+        return True
+
+    def _one_by_one(self, table: Table, block: Block) -> None:
+        for number, row in table.parsed(block):
             self.rows += 1
             problem = None
-            if isinstance(row, Row) and row.path != last:
-                self.missing += not os.path.isfile(table.images / row.path)  # noqa: PTH113
+            if isinstance(row, Row) and row.path != self._last:
+                self.missing += file_at(f"{table.images}/{row.path}")[0] < 0
                 self._intervals.clear()
-                last = row.path
-                if is_film(last) and last in films:
-                    problem = f"rows of {last} do not stand together; sort the table"
-                films |= {last} if is_film(last) else set()
+                self._last = row.path
+                if is_film(row.path) and row.path in self._films:
+                    problem = f"rows of {row.path} do not stand together; sort the table"
+                self._films |= {row.path} if is_film(row.path) else set()
             problem = problem or (self._wrong(table, row) if isinstance(row, Row) else str(row))
             if problem:
                 self.unfit.add((table.source.path, number))
@@ -113,10 +193,12 @@ class Survey:
                     f"its interval overlaps another of {row.path}; a frame has one label, so end "
                     "one where the next begins, or give each face its box"
                 )
-        face = (table.images, row.path, row.frame, row.seconds, row.box)
-        if face in self._seen:
+        numbers = [row.frame, *(row.seconds or (None,) * 2), *(row.box or (None,) * 4)]
+        (face,) = _faces([row.path], np.array([numbers], float))
+        seen = self._seen.setdefault(table.images, set())
+        if face in seen:
             return f"{row.path} is listed twice; keep one row, or give each face its box"
-        self._seen.add(face)
+        seen.add(face)
         return None
 
     def _overlaps(self, row: Row) -> bool:
@@ -138,21 +220,52 @@ class Survey:
                 self.lows[axis] = min(self.lows[axis], value)
                 self.highs[axis] = max(self.highs[axis], value)
         self.halves += (None in labels) and labels != (None, None)
-        word = row.expression
-        if word and (word.casefold() in self._folded or len(self._folded) <= MOST):
-            self._folded.add(word.casefold())
-            self.words[word] += 1
+        self._count_words({row.expression: 1} if row.expression else {})
         self.nobody += self.dealing.by == "subject" and row.subject is None
         split, _ = self.dealing.place(row, table.split_of(row))
         self.splits[split] += 1
         film = row.video or (row.path if is_film(row.path) else None)
         for kind, group in (("subject", row.subject), ("film", film), ("picture", row.path)):
             if group is not None and (kind != "picture" or not is_film(row.path)):
-                name = f"{kind} {group}"
-                if self._sides.setdefault(name, split) != split:
-                    self._both.setdefault(name, {self._sides[name]}).add(split)
+                self._side(kind, group, split)
         self.kept.look(row.others)
-        if len(self.shown) < _SHOWN:
+        self._show(row)
+
+    def _note_all(self, columns: Columns, paths: list[str], splits: Sequence[Any]) -> None:
+        """The same of many pictures."""
+        labels = np.stack([columns.valence, columns.arousal])
+        known = ~np.isnan(labels)
+        for axis, values in enumerate(labels):
+            self.lows[axis] = float(np.min(values, initial=self.lows[axis], where=known[axis]))
+            self.highs[axis] = float(np.max(values, initial=self.highs[axis], where=known[axis]))
+        self.halves += int((known[0] != known[1]).sum())
+        words = columns.expression.drop_null().value_counts()
+        self._count_words({word["values"]: word["counts"] for word in words.to_pylist()})
+        self.nobody += columns.subject.null_count * (self.dealing.by == "subject")
+        self.splits.update(splits)
+        for kind, groups in (("subject", columns.subject), ("film", columns.video)):
+            for group, split in set(zip(groups.to_pylist(), splits, strict=True)):
+                if group is not None:
+                    self._side(kind, group, split)
+        pictures = self._sides.setdefault("picture", {})
+        for path, split in zip(paths, splits, strict=True):
+            if pictures.setdefault(path, split) != split:
+                self._side("picture", path, split)
+        self.kept.look_at(columns.others)
+
+    def _count_words(self, counts: Mapping[str, int]) -> None:
+        for word, count in counts.items():
+            if word.casefold() in self._folded or len(self._folded) <= MOST:
+                self._folded.add(word.casefold())
+                self.words[word] += count
+
+    def _side(self, kind: str, group: str, split: str) -> None:
+        first = self._sides.setdefault(kind, {}).setdefault(group, split)
+        if first != split:
+            self._both.setdefault(f"{kind} {group}", {first}).add(split)
+
+    def _show(self, row: Row | ValueError) -> None:
+        if isinstance(row, Row) and len(self.shown) < _SHOWN:
             facts = {k: v for k, v in row._asdict().items() if v not in (None, {})}
             self.shown.append({**facts, **({"landmarks": "..."} if row.landmarks else {})})
 
