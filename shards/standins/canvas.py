@@ -102,14 +102,19 @@ def tapered(curves: np.ndarray, width: Number) -> np.ndarray:
 
 def _smooth(curves: np.ndarray, closed: bool) -> Any:
     """One path of smooth (Catmull-Rom) curves through the points, (k, n, 2)."""
-    first, last = curves[:, :1], curves[:, -1:]
-    ends = [last, curves, curves[:, :2]] if closed else [first, curves, last]
-    around = np.concatenate(ends, axis=1)
+    k, n, _ = curves.shape  # written into place: concatenating costs as much as all the rest
+    around = np.empty((k, n + 2 + closed, 2))
+    around[:, 1 : n + 1] = curves
+    around[:, 0] = curves[:, -1 if closed else 0]
+    around[:, n + 1 :] = curves[:, :2] if closed else curves[:, -1:]
     bend = (around[:, 2:] - around[:, :-2]) / 6
-    start, end = around[:, 1:-2], around[:, 2:-1]
-    controls = np.concatenate([start + bend[:, :-1], end - bend[:, 1:], end], axis=2)
+    end = around[:, 2:-1]
+    controls = np.empty((k, n - 1 + closed, 6))
+    controls[..., :2] = around[:, 1:-2] + bend[:, :-1]
+    controls[..., 2:4] = end - bend[:, 1:]
+    controls[..., 4:] = end
     path = skia.Path()
-    for begin, numbers in zip(first[:, 0].tolist(), controls.tolist(), strict=True):
+    for begin, numbers in zip(curves[:, 0].tolist(), controls.tolist(), strict=True):
         path.moveTo(*begin)
         for six in numbers:
             path.cubicTo(*six)

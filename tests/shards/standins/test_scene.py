@@ -86,3 +86,10 @@ def test_scenes_stay_within_their_level(level: str):
 def test_an_unknown_level_is_refused():
     with pytest.raises(ValueError, match="level 'silly' is none of easy, normal, hard"):
         Scene.draw(np.random.default_rng(0), "silly")
+
+
+def test_one_point_turns_as_many_do_bit_for_bit():
+    rng = np.random.default_rng(0)
+    for yaw, pitch, x, y, lift in rng.uniform(-1.3, 1.3, (200, 5)).tolist():
+        camera = Camera(yaw, pitch, np.eye(2, 3))
+        assert camera.turn_one(x, y, lift) == tuple(camera.turn(np.array([x, y]), lift))
