@@ -72,14 +72,15 @@ def budgeted(
     return with_settings(config, settings)
 
 
-def faces(out: Path) -> LabelIndex:
+def faces(out: Path, level: str = "easy") -> LabelIndex:
     """Draw and shard the faces, once."""
-    shards = out / "shards"
+    end = "" if level == "easy" else f"-{level}"
+    raw, shards = out / f"raw{end}", out / f"shards{end}"
     if not (shards / LABELS).exists():
         cli = [sys.executable, str(ROOT / "cli.py")]
-        draw = ["cartoon", "affectnet", "--level", "easy", "--n", str(FACES)]
-        subprocess.run([*cli, *draw, "--out", str(out / "raw")], check=True)
-        shard = ["shard", "affectnet", "--raw", str(out / "raw"), "--out", str(shards)]
+        draw = ["cartoon", "affectnet", "--level", level, "--n", str(FACES)]
+        subprocess.run([*cli, *draw, "--out", str(raw)], check=True)
+        shard = ["shard", "affectnet", "--raw", str(raw), "--out", str(shards)]
         subprocess.run([*cli, *shard, "--size", str(SIZE + 8)], check=True)
     return LabelIndex.open(shards)
 

@@ -1,14 +1,15 @@
 """Do the two views of z live? What decides it, on the same drawn faces with the same small budget.
 
-    python benchmarks/views.py [--seeds 3] [--epochs 5] [--only published torch,none] [--out FOLDER]
+    python benchmarks/views.py [--seeds 3] [--epochs 5] [--only published torch,none]
+        [--level easy] [--set encoder=timm/tf_efficientnet_lite0 weights=PATH ...] [--out FOLDER]
 
-All train as `avce_joint` from random weights (`benchmarks/recipes.py`: 64 pixels, batches of 32, as
-many steps, so as much time); a variant changes the fields it names. All is measured on the last
-weights and on the people held out: CCC with 95 % intervals over images, the predictions of all
-seeds pooled; entries that the attentive view keeps; faces that keep one, and more than two; faces
-that share the commonest leader, the entry with the largest weight; the gradient of the contrastive
-term that reaches z through either view, of a face; the largest entry of z. A finished run is not
-repeated: stop at any time.
+All train as `avce_joint` (`benchmarks/recipes.py`: 64 pixels, batches of 32, as many steps, so as
+much time), from random weights unless `--set` gives others; a variant changes the fields it names.
+All is measured on the last weights and on the people held out: CCC with 95 % intervals over images,
+the predictions of all seeds pooled; entries that the attentive view keeps; faces that keep one, and
+more than two; faces that share the commonest leader, the entry with the largest weight; the
+gradient of the contrastive term that reaches z through either view, of a face; the largest entry of
+z. A finished run is not repeated: stop at any time.
 """
 
 from __future__ import annotations
@@ -119,6 +120,11 @@ def row(name: str, runs: Sequence[Path], index: LabelIndex) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
+def _named(settings: Sequence[str]) -> str:
+    """A folder for runs that share these settings."""
+    return ",".join(setting.replace("/", "_") for setting in settings)
+
+
 HEADS = (
     "variant", "valence", "arousal", "support", "one entry", "above 2", "same leader",
     "gradient, attentive", "inattentive", "largest z",
@@ -130,12 +136,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--level", default="easy", help="of the drawn faces")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="for all runs")
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "recipes")
     args = parser.parse_args(argv)
-    index, folder = faces(args.out), args.out / f"views-{args.epochs}-epochs"
+    index = faces(args.out, args.level)
+    folder = args.out / f"views-{args.epochs}-epochs" / args.level / _named(args.set)
     for seed in range(args.seeds):  # a table of all variants is soon there
         for name in args.only:
-            config = budgeted("avce_joint", index, args.epochs, seed, VARIANTS[name])
+            chosen = [*args.set, *VARIANTS[name]]
+            config = budgeted("avce_joint", index, args.epochs, seed, chosen)
             train(name, config, index, folder / name / f"seed{seed}")
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for name in args.only:
