@@ -29,6 +29,7 @@ from shards.image import (
     decode,
     encode_jpeg,
     probe,
+    turned_box,
 )
 
 Mode = Literal["box", "landmarks", "aligned", "none", "detect"]
@@ -208,13 +209,23 @@ def store_picture(
 
 
 def store_found(
-    picture: np.ndarray, row: dict[str, Any], crop: Crop, kind: str, quality: tuple[str, ...] = ()
+    picture: np.ndarray,
+    row: dict[str, Any],
+    crop: Crop,
+    kind: str,
+    quality: tuple[str, ...] = (),
+    seen: tuple[int, float] = (1, 1.0),
 ) -> Stored:
-    """Crop around a face found in this very picture; Unreadable where there is none."""
-    box, remarks = chosen(shared_finder()(picture)[:, :4], row["bbox_xyxy"])
-    affine = crop.upright(box, row["pixel_aspect"] or 1.0)
+    """Crop around a face found in this very picture; Unreadable where there is none.
+
+    The published box is of the source's pixels; `picture` shows those turned and widened as `seen`
+    says.
+    """
+    published = row["bbox_xyxy"] and turned_box(row["bbox_xyxy"], picture.shape, *seen)
+    box, remarks = chosen(shared_finder()(picture)[:, :4], published)
+    affine = crop.upright(box, 1.0 if seen[1] != 1 else row["pixel_aspect"] or 1.0)
     stored = store_picture(picture, affine, crop.size, kind, quality + remarks)
-    return stored._replace(found_box=tuple(box))
+    return stored._replace(found_box=tuple(box), seen=seen)
 
 
 def chosen(

@@ -102,7 +102,18 @@ class FilmReader:
         width = max(1, round(frame.width * float(self.pixel_aspect or 1)))
         bounded(width, frame.height)
         flat = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-        return turned(flat, _orientation(frame))
+        return turned(flat, self.orientation(frame))
+
+    @staticmethod
+    def orientation(frame: Any) -> int:
+        """EXIF's number for the display matrix of a frame."""
+        for data in frame.side_data:
+            if data.type.name == "DISPLAYMATRIX":
+                a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.int64).tolist()
+                flat = abs(a) + abs(d) >= abs(b) + abs(c)
+                turn = (a, 0, 0, d) if flat else (0, b, c, 0)
+                return _ORIENTATION.get(cast(Any, tuple(np.sign(turn).tolist())), 1)
+        return 1
 
     @property
     def seconds(self) -> float | None:
@@ -184,7 +195,7 @@ class _Numbers:
 
     def expect(self, packet: Any) -> None:
         if packet is not None and packet.size and packet.pts is not None and not packet.is_discard:
-            self.waiting.add(packet.pts)
+            self.waiting |= {packet.pts} if self.clocked else set()
 
     def of(self, frame: Any) -> int:
         missing = self.owed
@@ -292,17 +303,6 @@ def _pictures(container: Any) -> list[Any]:
     bounded(films[0].codec_context.width, films[0].codec_context.height)
     films[0].thread_type = "AUTO"
     return films
-
-
-def _orientation(frame: Any) -> int:
-    """EXIF's number for the display matrix of a frame."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.int64).tolist()
-            flat = abs(a) + abs(d) >= abs(b) + abs(c)
-            turn = (a, 0, 0, d) if flat else (0, b, c, 0)
-            return _ORIENTATION.get(cast(Any, tuple(np.sign(turn).tolist())), 1)
-    return 1
 
 
 # ------------------------------------------------------------------------------------ writing

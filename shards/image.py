@@ -78,6 +78,7 @@ class Stored(NamedTuple):
     crop_size: int | None = None
     quality: tuple[str, ...] = ()
     found_box: tuple[float, ...] | None = None  # of a detector, where one was asked
+    seen: tuple[int, float] = (1, 1.0)  # how the source lay: EXIF's turn, width of a pixel
 
 
 def sniff(content: bytes) -> str:
@@ -160,18 +161,27 @@ def turned(picture: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(picture)
 
 
-def turned_box(
-    box: Sequence[float], shape: Sequence[int], orientation: int
-) -> tuple[float, float, float, float]:
-    """Where a box of the stored pixels lies in the (H, W, ...) picture that `turned` gave."""
-    xs, ys = box[0::2], box[1::2]
+def turned_points(
+    points: Sequence[float], shape: Sequence[int], orientation: int, aspect: float = 1.0
+) -> list[float]:
+    """Where x, y, x, y, ... of the stored pixels lie in the (H, W, ...) picture that `turned` gave,
+    once pixels `aspect` times as wide as high were made square."""
+    xs, ys = [x * aspect for x in points[0::2]], list(points[1::2])
     if orientation >= 5:
         xs, ys = ys, xs
     if orientation in (3, 4, 7, 8):
         ys = [shape[0] - y for y in ys]
     if orientation in (2, 3, 6, 7):
         xs = [shape[1] - x for x in xs]
-    return min(xs), min(ys), max(xs), max(ys)
+    return [side for place in zip(xs, ys, strict=True) for side in place]
+
+
+def turned_box(
+    box: Sequence[float], shape: Sequence[int], orientation: int, aspect: float = 1.0
+) -> tuple[float, float, float, float]:
+    """`turned_points` of a box."""
+    x0, y0, x1, y1 = turned_points(box, shape, orientation, aspect)
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
 def orientation_of(content: bytes, kind: str) -> int:

@@ -47,7 +47,7 @@ from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, foreign, ra
 from shards.datasets.card import read_card
 from shards.datasets.preflight import require_folder
 from shards.findings import Findings
-from shards.image import Stored, Unreadable, decode, orientation_of, sniff, turned_box
+from shards.image import Stored, Unreadable, decode, orientation_of, sniff
 from shards.index import LabelIndex
 from shards.labels.rows import PLANNED
 from shards.labels.schema import LABELS
@@ -439,10 +439,9 @@ class _Loader:
         if find:
             kind = sniff(content)
             picture, quality = decode(content, kind, upright=True)  # as `predict` sees it
-            if box := place["bbox_xyxy"]:  # of the pixels as they are stored
-                box = turned_box(box, picture.shape, orientation_of(content, kind))
-                place = place | {"bbox_xyxy": box}
-            return store_found(picture, place, crop, kind, quality)
+            return store_found(
+                picture, place, crop, kind, quality, (orientation_of(content, kind), 1.0)
+            )
         return store_image(content, affine, crop.size, check=job.check)
 
 

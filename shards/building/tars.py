@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from shards.durable import aside, settle, sync, write_aside
 from shards.finder import DEFAULT
-from shards.image import Stored, Unreadable, as_is
+from shards.image import Stored, Unreadable, as_is, turned_points
 from shards.index import LabelIndex
 from shards.labels.extra import Kinds, aligned, extended, extra_in, note, with_columns
 from shards.labels.integrity import digest_of
@@ -220,7 +220,7 @@ def _complete(
 ) -> pa.RecordBatch:
     """All columns of the index for the rows that were written."""
     rows = planned.take(pa.array(kept, pa.int64()))
-    names = ("shard_offset", "image_size", *Stored._fields[1:-2])
+    names = ("shard_offset", "image_size", *Stored._fields[1:-3])
     known = {
         name: pa.array([fact[k] for fact in facts], SCHEMA.field(name).type)
         for k, name in enumerate(names)
@@ -233,24 +233,34 @@ def _complete(
     known["va_valid"] = rows["valence"].is_valid()
     remarks = zip(rows["quality"].to_pylist(), facts, strict=True)
     known["quality"] = pa.array(
-        [[*before, *fact[-2]] for before, fact in remarks], pa.list_(pa.string())
+        [[*before, *fact[-3]] for before, fact in remarks], pa.list_(pa.string())
     )
-    if any(fact[-1] for fact in facts):
-        known |= _with_found_boxes(rows, [fact[-1] for fact in facts])
+    if any(fact[-2] for fact in facts):
+        known |= _as_found(rows, [Stored(b"", *fact[2:]) for fact in facts])
     schema = extended(extra_in(rows.schema))
     columns = [known[name] if name in known else rows[name] for name in schema.names]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _with_found_boxes(rows: pa.RecordBatch, found: list[Any]) -> dict[str, pa.Array]:
-    """Boxes and their source, the detector's where it found one."""
-    boxes = [new or old for new, old in zip(found, rows["bbox_xyxy"].to_pylist(), strict=True)]
-    before = rows["bbox_source"].to_pylist()
-    sources = [DEFAULT if new else old for new, old in zip(found, before, strict=True)]
-    return {
-        "bbox_xyxy": pa.array(boxes, SCHEMA.field("bbox_xyxy").type),
-        "bbox_source": pa.array(sources, SCHEMA.field("bbox_source").type),
+def _as_found(rows: pa.RecordBatch, stored: list[Stored]) -> dict[str, pa.Array]:
+    """Boxes and their source, the detector's where it found one, and landmarks in the same picture.
+
+    It is upright and of square pixels, as the detector and `crop_affine` take it.
+    """
+    boxes = zip(stored, rows["bbox_xyxy"].to_pylist(), strict=True)
+    sources = zip(stored, rows["bbox_source"].to_pylist(), strict=True)
+    aspects = zip(stored, rows["pixel_aspect"].to_pylist(), strict=True)
+    columns = {
+        "bbox_xyxy": [face.found_box or old for face, old in boxes],
+        "bbox_source": [DEFAULT if face.found_box else old for face, old in sources],
+        "pixel_aspect": [old if face.seen[1] == 1 else None for face, old in aspects],
     }
+    for name in ("landmarks", "landmarks5", "landmarks37"):
+        columns[name] = [
+            old and turned_points(old, (face.src_height, face.src_width), *face.seen)
+            for face, old in zip(stored, rows[name].to_pylist(), strict=True)
+        ]
+    return {name: pa.array(column, SCHEMA.field(name).type) for name, column in columns.items()}
 
 
 class Fragment(NamedTuple):

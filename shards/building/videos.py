@@ -218,10 +218,8 @@ def _crops(video: Video) -> Iterator[tuple[int, Stored | str]]:
     try:
         with FilmReader(video.root / video.path) as film:
             for frame, reached, _ in film.shots(strict=True):
-                if reached in wanted:
-                    picture = frame.to_ndarray(format="rgb24")
-                    for i, row in wanted[reached]:
-                        yield i, _crop(picture, row, video.crop)
+                for i, row in wanted.get(reached, ()):
+                    yield i, _crop(film, frame, row, video.crop)
                 if reached == last:
                     return
     except Unreadable as error:
@@ -230,10 +228,12 @@ def _crops(video: Video) -> Iterator[tuple[int, Stored | str]]:
             yield from ((i, reason) for i, _ in rows if number > reached)
 
 
-def _crop(picture: np.ndarray, row: dict[str, Any], crop: Crop) -> Stored | str:
+def _crop(film: Any, frame: Any, row: dict[str, Any], crop: Crop) -> Stored | str:
     try:
-        if crop.must_find(row):
-            return store_found(picture, row, crop, "video")
+        if crop.must_find(row):  # as `predict` sees it
+            seen = film.orientation(frame), float(film.pixel_aspect or 1)
+            return store_found(film.picture(frame), row, crop, "video", seen=seen)
+        picture = frame.to_ndarray(format="rgb24")
         affine = crop.affine_of(row)
         if affine is not None:
             return store_picture(picture, affine, crop.size, "video")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
 from shards import BuildOptions, Crop, Engine, LabelIndex, Sample, build, finder
+from shards.building import build as convert
 from shards.building.tars import planned_rows, write_tar
-from shards.crop import chosen, store_found, store_picture
+from shards.crop import chosen, cut, store_found, store_picture
 from shards.finder import FaceFinder, finder_for
-from shards.image import Stored, turned
+from shards.image import Stored, decode, turned
 from shards.standins.layouts import draw_affectnet_2021
 
 WITHOUT = pytest.mark.skipif(not finder.installed("mtcnn"), reason="facenet-pytorch is not there")
@@ -171,6 +175,62 @@ def test_training_faces_are_cut_as_prediction_finds_them(hopper, tmp_path):
     seen = FaceFinder()(np.asarray(Image.open(rest[0]).convert("RGB")))[0, :4]
     assert boxes == pytest.approx(np.tile(seen, (11, 1)), abs=2)  # JPEG of the lying one differs
     assert index.metadata["options"]["detect"] == finder.facts()
+
+
+def write_lying(path: Path, upright: np.ndarray) -> None:
+    """A film of one picture, stored on its side and half as wide as it is to be shown."""
+    stored = Image.fromarray(np.rot90(upright, -1))
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "5"})
+        stream.width, stream.height, stream.pix_fmt = stored.width // 2, stored.height, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2)
+        stream.set_display_rotation(90)
+        picture = np.asarray(stored.resize((stored.width // 2, stored.height)))
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode())
+
+
+def test_box_landmarks_and_crop_speak_of_one_picture(hopper, tmp_path, monkeypatch):
+    """Published of stored pixels: of a film that lies and is squeezed, and of a photo that lies."""
+    face = FaceFinder()(hopper)[0]
+    points = np.delete(face, 4).reshape(-1, 2)  # two corners, five landmarks
+    lying = {  # of the upright x and y of 512 x 600
+        "v.mov": np.stack([(600 - points[:, 1]) / 2, points[:, 0]], 1),
+        "p.jpg": np.stack([points[:, 1], 512 - points[:, 0]], 1),
+    }
+    (tmp_path / "raw").mkdir()
+    write_lying(tmp_path / "raw/v.mov", hopper)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(turned(hopper, 8)).save(tmp_path / "raw/p.jpg", exif=exif, quality=95)
+
+    def reader(root: Path, findings: object) -> Iterator[Sample]:
+        for name, places in lying.items():
+            corners = places[:2]
+            yield Sample(
+                key=name[0], original_path=name, dataset="affwild", variant="2017", split="train",
+                frame_index=0 if name == "v.mov" else None, valence=0.0, arousal=0.0,
+                pixel_aspect=2.0 if name == "v.mov" else None, bbox_source="published",
+                bbox_xyxy=(*corners.min(0).tolist(), *corners.max(0).tolist()),
+                landmarks5=tuple(places[2:].ravel().tolist()),
+            )  # fmt: skip
+
+    monkeypatch.setitem(convert.READERS, "aff-wild", reader)
+    options = BuildOptions(crop=Crop(mode="detect"), engine=Engine("joblib", jobs=1))
+    build("aff-wild", tmp_path / "raw", tmp_path / "out", options)
+    index = LabelIndex.open(tmp_path / "out")
+    assert len(index) == 2
+    for row, facts in enumerate(index.table.to_pylist()):
+        assert facts["bbox_xyxy"] == pytest.approx(face[:4], abs=5)  # of half the pixels, coded
+        assert facts["landmarks5"] == pytest.approx(face[5:], abs=1e-3)
+        assert (facts["src_width"], facts["src_height"], facts["pixel_aspect"]) == (512, 600, None)
+        assert facts["quality"] == []
+        picture, _ = decode(index.read(row))
+        seen = cut(hopper, Crop().upright(facts["bbox_xyxy"]), 256)
+        assert np.abs(picture.astype(int) - seen).mean() < 6
+        a, b, c, d, e, f = facts["crop_affine"]
+        x, y = np.reshape(facts["landmarks5"], (5, 2)).T
+        assert (a * x + b * y + c > 0).all() and (d * x + e * y + f < 256).all()
 
 
 def test_a_smaller_face_with_a_published_box_keeps_its_labels(hopper):
