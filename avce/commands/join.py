@@ -24,7 +24,7 @@ from avce.commands.options import (
     read_in,
     typed,
 )
-from avce.commands.terminal import bar, tell
+from avce.commands.terminal import bar, resampling, tell
 
 if TYPE_CHECKING:
     from avce.config import Config
@@ -412,7 +412,9 @@ def sure_scores(run: Path, which: Which) -> dict[str, Any] | None:
     if not folders or not all((folder / LABELS).is_file() for folder in folders):
         tell("the run's shards are not here: the card has its scores without intervals")
         return None
-    return assess(predict_split(run, Choice(which=which)).table, str(run)).as_dict()
+    table = predict_split(run, Choice(which=which)).table
+    with resampling():
+        return assess(table, str(run)).as_dict()
 
 
 def room_checks(room: str, *about: Any) -> Iterator[tuple[str, str, str, str]]:

@@ -25,7 +25,7 @@ from avce.commands.options import (
     read_in,
     typed,
 )
-from avce.commands.terminal import print_json, say, tell
+from avce.commands.terminal import print_json, resampling, say, tell
 from avce.report import KINDS
 
 app = typer.Typer()
@@ -99,10 +99,11 @@ def evaluate_run(
     merge = merged(seen, scoring.merge)
     named = {str(s.run): s.table for s in seen}
     tables = {f"{len(seen)} folds": one_table(named, merged=True)} if merge else named
-    scored = [
-        assess(table, name, convention=scoring.convention, clusters=scoring.clusters)
-        for name, table in tables.items()
-    ]
+    with resampling():
+        scored = [
+            assess(table, name, convention=scoring.convention, clusters=scoring.clusters)
+            for name, table in tables.items()
+        ]
     if save:
         facts = {**seen[0].record.to_json(), **({"foreign": model.facts} if model else {})}
         write_predictions(save, one_table(named, merged=merge), facts)
@@ -216,4 +217,6 @@ def report(
         thumbnail=first.index.read,
         classes=first.classes,
     )
-    tell(f"wrote {write_report(to, subject)}")
+    with resampling():
+        written = write_report(to, subject)
+    tell(f"wrote {written}")

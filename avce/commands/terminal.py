@@ -206,6 +206,24 @@ def print_facts(folder: Path, facts: dict[str, Any]) -> None:
     if ranges:
         print_table("", ("axis", "min", "mean", "max", "std"), ranges)
         say(plane(facts["plane"]))
+    if "duplicates" in facts:
+        print_alike(facts["duplicates"])
+
+
+def print_alike(found: dict[str, Any]) -> None:
+    """Pictures that are nearly the same in two splits: how many, by which rule, and the nearest."""
+    rule = found["threshold"]
+    say(
+        f"{found['pairs']:,} pairs of {found['images']:,} images are nearly the same in different "
+        f"splits (at most {rule['bits']} of {rule['of']} bits of a difference hash differ, "
+        f"correlation {rule['correlation']} or more)"
+    )
+    rows = [
+        (*sum(zip(pair["keys"], pair["splits"], strict=True), ()), str(pair["bits"]))
+        for pair in found["nearest"][:20]
+    ]
+    if rows:
+        print_table("", ("image", "split", "nearly", "split", "bits"), rows)
 
 
 def plane(counts: list[list[int]]) -> str:
@@ -273,7 +291,7 @@ class _Lines:
 
 
 @contextmanager
-def phases(what: str) -> Iterator[Callable[[str, int, int], None] | None]:
+def phases(what: str, counted: str = " images") -> Iterator[Callable[[str, int, int], None] | None]:
     """A bar with rate and ETA, begun anew by each phase, which never goes back; lines in a pipe,
     nothing on other ranks."""
     if not leads():
@@ -286,7 +304,7 @@ def phases(what: str) -> Iterator[Callable[[str, int, int], None] | None]:
         def course(phase: str, done: int, total: int) -> None:
             nonlocal name, most, lines
             if phase != name:
-                unit = "" if phase == "checking files" else " images"
+                unit = "" if phase == "checking files" else counted
                 name, most, lines = phase, 0, _Lines(f"{what}: {phase}", unit, lines.told)
                 drawn.reset(task, total=None, description=plain(lines.what), note="")
             most = max(most, done)
@@ -304,6 +322,28 @@ def bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """`phases` of a work that has but one."""
     with phases(what) as course:
         yield course and partial(course, "")
+
+
+@contextmanager
+def resampling() -> Iterator[None]:
+    """Around whatever draws intervals, once or often: a bar for each, since many images take
+    seconds."""
+    from avce.scores.intervals import progress
+
+    rounds, last = 0, 0
+    with phases("intervals", " draws") as course:
+
+        def told(done: int, total: int) -> None:
+            nonlocal rounds, last
+            rounds, last = rounds + (done <= last), done
+            if course:
+                course(f"round {rounds + 1}" if rounds else "drawing", done, total)
+
+        before = progress.set(told)
+        try:
+            yield
+        finally:
+            progress.reset(before)
 
 
 ONE_HOT = (

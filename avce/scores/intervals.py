@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from avce.scores.metrics import (
     Scores,
     class_scores_of,
     pooled,
+    pooled_often,
     scores_of,
     summed,
 )
@@ -37,6 +39,10 @@ from avce.scores.predictions import Pair, aligned, is_classes, pair_of
 
 FEW = 10  # clusters below which a percentile interval is known to be too narrow
 _AUTHORS_BATCH = 64
+_WEIGHTS = 2**22  # of clusters, drawn at a time: 32 MB
+
+progress: ContextVar[Callable[[int, int], None]] = ContextVar("progress", default=lambda *_: None)
+"""Is told how many of all draws are done: 420,000 images that each are a cluster take seconds."""
 
 
 class Interval(NamedTuple):
@@ -242,14 +248,27 @@ def finished(sums: Float[Tensor, "*b m k"], rule: Convention) -> dict[str, Tenso
 def resampled(sums: Float[Tensor, "g m k"], resamples: int, seed: int) -> Float[Tensor, "r m k"]:
     """Sums over as many clusters as there are, drawn with replacement, `resamples` times."""
     generator = np.random.default_rng(seed)
-    count, classes = len(sums), sums.shape[1] == 2
-    sums = sums.movedim(0, -1).contiguous().movedim(-1, 0)  # clusters side by side: 5 times as fast
-    drawn = sums.new_empty(resamples, *sums.shape[1:])
-    for one in range(resamples):
-        times = np.bincount(generator.integers(0, count, count), minlength=count)
-        weights = torch.from_numpy(times).double()
-        drawn[one] = torch.tensordot(weights, sums, 1) if classes else pooled(sums, weights)
-    return drawn
+    count, tell, done = len(sums), progress.get(), 0
+    blocks = (
+        torch.from_numpy(np.stack([_draw(generator, count) for _ in range(some)]))
+        for some in _sizes(resamples, max(1, _WEIGHTS // count))
+    )
+    classes, drawn = sums.shape[1] == 2, []
+    flat = sums.flatten(1)
+    many = (block @ flat for block in blocks) if classes else pooled_often(sums, blocks)
+    for found in many:
+        drawn.append(found.reshape(-1, *sums.shape[1:]))
+        done += len(found)
+        tell(done, resamples)
+    return torch.cat(drawn)
+
+
+def _draw(generator: np.random.Generator, count: int) -> np.ndarray:
+    return np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)
+
+
+def _sizes(total: int, most: int) -> list[int]:
+    return [min(most, total - first) for first in range(0, total, most)]
 
 
 def intervals_of(

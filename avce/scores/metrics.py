@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -234,6 +234,33 @@ def pooled(
     total[3:5] += (weighed * apart).sum(0) - n * shift.square()
     total[5] += (weighed[:, 0] * apart[:, 1]).sum(0) - n * shift[0] * shift[1]
     return total
+
+
+def pooled_often(
+    states: Float[Tensor, "g 12 k"], times: Iterable[Float[Tensor, "b g"]]
+) -> Iterator[Float[Tensor, "b 12 k"]]:
+    """`pooled` for each row of blocks of `times`, as one matrix product a block: second moments
+    about the mean of all, moved to each row's own. Where that would cancel more than a bit, as
+    where few clusters far apart are drawn, the row is pooled by itself."""
+    centre = pooled(states)[1:3]
+    n, apart = states[:, :1], states[:, 1:3] - centre
+    linear = states.clone()
+    linear[:, 1:3] = n * apart
+    linear[:, 3:5] += n * apart.square()
+    linear[:, 5] += n[:, 0] * apart[:, 0] * apart[:, 1]
+    flat = linear.flatten(1)
+    for block in times:
+        total = (block @ flat).unflatten(1, states.shape[1:])
+        count = total[:, :1].clamp(min=1)
+        shift = total[:, 1:3] / count
+        moved = count * shift.square()
+        far = (moved > total[:, 3:5] / 2).flatten(1).any(1)
+        total[:, 1:3] = centre + shift
+        total[:, 3:5] -= moved
+        total[:, 5] -= count[:, 0] * shift[:, 0] * shift[:, 1]
+        for row in far.nonzero()[:, 0].tolist():
+            total[row] = pooled(states, block[row])
+        yield total
 
 
 def scores_of(

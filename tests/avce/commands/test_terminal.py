@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 import cli
 from avce.commands import data, terminal
+from avce.scores.intervals import assess
+from tests.avce.scores.verdicts import video_table
 
 ROOT = Path(__file__).parents[3]
 TURNS = {"RLO", "LRO", "RLE", "LRE", "PDF", "RLI", "LRI", "FSI", "PDI"}  # of the direction
@@ -246,3 +248,13 @@ def test_what_is_asked_of_a_command_line_is_answered(words, tmp_path):
 def test_a_shell_can_complete(tmp_path):
     asked = {"_CLI.PY_COMPLETE": "complete_bash", "COMP_WORDS": "cli.py ins", "COMP_CWORD": "1"}
     assert process(tmp_path, **asked).stdout.decode().split() == ["inspect"]
+
+
+def test_intervals_drawn_twice_are_counted_twice(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "LINE_EVERY", 0.0)
+    with terminal.resampling():
+        for run in ("first", "second"):
+            assess(video_table(), run, resamples=30)
+    said = capsys.readouterr().err
+    assert "intervals: drawing: 30 of 30 draws" in said
+    assert "intervals: round 2: 30 of 30 draws" in said

@@ -19,6 +19,7 @@ from avce.scores.intervals import (
     clusters_of,
     compare,
     finished,
+    progress,
     resampled,
     spread_over,
 )
@@ -51,6 +52,25 @@ def test_a_draw_is_a_score_of_the_drawn_rows():
     meter.update(pair.preds[rows], pair.target[rows])
     ours = finished(draw, CONVENTIONS["ours"])["ccc"]
     assert ours.tolist() == pytest.approx(meter.scores().ccc, abs=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_many_draws_at_once_are_each_draw_pooled(offset):
+    """Also where few clusters lie far apart, so that one centre for all would cancel digits."""
+    table = video_table(videos=4, frames=9)
+    pair, groups = pair_of(table), clusters_of(table, "video_id")
+    apart = torch.from_numpy(groups.codes)[:, None] * offset
+    sums = cluster_sums(Pair(pair.preds * 1e-3 + apart, pair.target), groups)
+    generator, told = np.random.default_rng(5), []
+    before = progress.set(lambda done, total: told.append((done, total)))
+    found = resampled(sums, 60, seed=5)
+    progress.reset(before)
+    for one in found:
+        times = np.bincount(generator.integers(0, 4, 4), minlength=4)
+        expected = pooled(sums, torch.from_numpy(times).double())
+        # a bit of 53 may cancel; squares of 3e3 hold 1e-9 of the pooled way itself
+        torch.testing.assert_close(one, expected, rtol=1e-12, atol=1e-8 if offset else 1e-12)
+    assert told[-1] == (60, 60)
 
 
 def test_class_sums_give_what_confusion_gives():
