@@ -159,6 +159,10 @@ def inspect(
         bool,
         typer.Option("--repair", help="Write again what follows from the tars: .idx, places."),
     ] = False,
+    duplicates: Annotated[
+        bool,
+        typer.Option("--duplicates", help="Look for near-duplicate images across splits."),
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Write a PNG of the valence-arousal plane and classes.")
     ] = None,
@@ -184,6 +188,11 @@ def inspect(
             raise ValueError("\n".join(problems))
         tell(f"verified {len(index):,} rows in {len(index.tars)} shards")
     facts = facts_of(index)
+    if duplicates:
+        from shards.labels.alike import alike, told
+
+        with bar(f"comparing {name}") as progress:
+            facts["duplicates"] = told(index, alike(index, progress or (lambda *_: None)))
     if plot:
         from avce.durable import write_aside
         from avce.report import figures
