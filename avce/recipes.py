@@ -81,6 +81,42 @@ _BARLOW = replace(_PAPER, formula="barlow_twins")
 _DISCRETE = replace(_PAPER, task="expression")
 
 
+# `just demo`: drawn faces from scratch, on two CPU cores in about two minutes
+_DEMO = replace(
+    _PAPER,
+    phases="joint",
+    weights="none",
+    image_size=112,
+    start="torch",  # these four let the views live: docs/method.md, "When the attentive
+    norm="none",  # view becomes a vertex"
+    views="batch_norm",
+    view_temperature=4.0,
+    dropout=0.0,
+    channels_last=True,
+    batch_size=32,
+    lr=3e-4,
+    betas=(0.9, 0.999),
+    epochs=8,
+    milestones=(240, 320, 400),
+    factor=0.5,
+    log_every=10,
+)
+
+
+# `just starter`: easy drawn faces from scratch, then wild ones; what `predict` starts with
+_STARTER = replace(
+    _DEMO,
+    start="kaiming",
+    norm="batch",
+    views="z",
+    view_temperature=1.0,
+    epochs=5,
+    milestones=(260, 360, 440),
+    jitter_brightness=0.2,
+    jitter_contrast=0.2,
+)
+
+
 RECIPES: Mapping[str, Config] = MappingProxyType(
     {
         "paper": _PAPER,
@@ -110,26 +146,8 @@ RECIPES: Mapping[str, Config] = MappingProxyType(
         "resnet18": replace(_PAPER, encoder="resnet18", batch_size=128),
         "resnet50": replace(_PAPER, encoder="resnet50", batch_size=64),
         "resnet101": replace(_PAPER, encoder="resnet101", batch_size=64),
-        # `just demo`: drawn faces from scratch, on two CPU cores in about two minutes
-        "demo": replace(
-            _PAPER,
-            phases="joint",
-            weights="none",
-            image_size=112,
-            start="torch",  # these four let the views live: docs/method.md, "When the attentive
-            norm="none",  # view becomes a vertex"
-            views="batch_norm",
-            view_temperature=4.0,
-            dropout=0.0,
-            channels_last=True,
-            batch_size=32,
-            lr=3e-4,
-            betas=(0.9, 0.999),
-            epochs=8,
-            milestones=(240, 320, 400),
-            factor=0.5,
-            log_every=10,
-        ),
+        "demo": _DEMO,
+        "starter": _STARTER,
     }
 )
 
@@ -175,5 +193,6 @@ ABOUT: Mapping[str, About] = MappingProxyType(
         "resnet50": About("AVCE on ResNet50", 10),
         "resnet101": About("AVCE on ResNet101", 21),
         "demo": About("drawn faces from scratch in minutes on two cores", 0.5),
+        "starter": About("the network that predict starts with: drawn faces, easy, then wild", 0.5),
     }
 )

@@ -83,8 +83,8 @@ def test_an_exported_model_fills_the_model_too(tmp_path):
 
 
 def test_training_may_begin_from_the_starter():
-    demo = with_settings(RECIPES["demo"], ["weights=starter", "norm=batch"])
-    assert same(build_method(demo).model.state_dict(), read_tensors(STARTER))
+    begun = with_settings(RECIPES["starter"], ["weights=starter"])
+    assert same(build_method(begun).model.state_dict(), read_tensors(STARTER))
 
 
 def test_a_run_of_ours_fills_the_model(tmp_path):
