@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from avce.config import Config
 from avce.durable import write_aside
-from avce.inference.predictor import boxes_of, crop_of
+from avce.inference.predictor import boxes_of, class_names, crop_of
 from avce.method.encoders import MEAN, STD
 from avce.method.models import AVModel
 from avce.training.checkpoint import as_safetensors
@@ -53,7 +53,8 @@ def export(
     if (folder / "run.json").exists():
         raise ValueError(f"{folder} is a run, and its model would lie twice; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    described = description(config, crop_of(record), boxes_of(record))
+    classes = class_names(config, record.shards.classes)
+    described = description(config, crop_of(record), boxes_of(record), classes)
     if format == "onnx":
         path = _write_onnx(folder / "model.onnx", method.model, config, described)
     else:
@@ -64,7 +65,9 @@ def export(
     return [path, card]
 
 
-def description(config: Config, crop: Crop, boxes: str | None = None) -> dict[str, Any]:
+def description(
+    config: Config, crop: Crop, boxes: str | None = None, classes: Sequence[str] = ()
+) -> dict[str, Any]:
     """What a program must know to use the weights, as plain values."""
     return {
         "config": config.to_dict(),
@@ -78,15 +81,17 @@ def description(config: Config, crop: Crop, boxes: str | None = None) -> dict[st
             "std": STD,
             "centre": CROP,
         },
-        "outputs": outputs_of(config),
+        "outputs": outputs_of(config, classes),
+        **({"classes": list(classes)} if classes else {}),
     }
 
 
-def outputs_of(config: Config) -> list[str]:
-    """The name of each output number."""
+def outputs_of(config: Config, classes: Sequence[str] = ()) -> list[str]:
+    """The name of each output number; of classes that have names, those."""
     if config.task == "va":
         return ["valence", "arousal"]
-    return [f"logit of expression {code}" for code in range(config.classes)]
+    named = dict(enumerate(classes))
+    return [f"logit of {named.get(k, f'expression {k}')}" for k in range(config.classes)]
 
 
 # ---------------------------------------------------------------------------------- ONNX
@@ -175,7 +180,7 @@ def model_card(
         centre=CROP,
         mean=", ".join(map(str, MEAN)),
         std=", ".join(map(str, STD)),
-        outputs=", ".join(outputs_of(config)),
+        outputs=", ".join(outputs_of(config, class_names(config, record.shards.classes))),
     )
 
 

@@ -29,6 +29,7 @@ from avce.training.record import RunRecord, exported_in
 from avce.training.run_folder import Which, load_run
 from pipelines import pixels
 from shards.crop import Crop, cut
+from shards.sample import EXPRESSIONS
 
 Box = tuple[float, float, float, float]
 Finder = Callable[[np.ndarray], np.ndarray]  # picture -> (n, 5 or 15): box, probability, landmarks
@@ -62,11 +63,13 @@ class Predictor:
         """
         run = Path(run)
         if exported := exported_in(run):
-            model, config, crop, boxes = _exported(exported)
+            model, config, crop, said = _exported(exported)
+            boxes, classes = said.get("boxes"), said.get("classes", [])
             facts: dict[str, Any] = {"run": str(run), "weights": exported.name}
         else:
             model, config, record = load_run(run, which)
             crop, boxes = crop_of(record), boxes_of(record)
+            classes = class_names(config, record.shards.classes)
             exported = run / f"{which}.safetensors"
             facts = {"run": str(run), "weights": which, "commit": record.git_commit}
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -76,6 +79,7 @@ class Predictor:
             "step": step_of(exported),
             "sha256": hashlib.sha256(exported.read_bytes()).hexdigest(),
             "crop": {"margin": crop.margin, "size": crop.size, "boxes": boxes},
+            **({"classes": classes} if classes else {}),
         }
         return made
 
@@ -129,6 +133,13 @@ class Predictor:
         return torch.cat(parts).numpy()
 
 
+def class_names(config: Config, own: Sequence[str]) -> list[str]:
+    """What the codes mean that a run tells apart, by the vocabulary of its shards where it is their
+    `own` one; none of a run on the plane."""
+    named = {"expression": EXPRESSIONS, "expression_raw": own}.get(config.class_column, ())
+    return list(named[: config.classes]) if config.task == "expression" else []
+
+
 def crop_of(record: RunRecord) -> Crop:
     """How a run's shards were cut around a box, from its run.json; the default where unsaid."""
     crop = record.shards.crop
@@ -153,8 +164,8 @@ def normalised(images: Tensor) -> Tensor:
     return torch.from_numpy(pixels.normalised(levels)).to(images.device)
 
 
-def _exported(path: Path) -> tuple[nn.Module, Config, Crop, str | None]:
-    """A model from a file that `export` wrote, and how its faces were cut."""
+def _exported(path: Path) -> tuple[nn.Module, Config, Crop, dict[str, Any]]:
+    """A model from a file that `export` wrote, how its faces were cut, and all that it says."""
     weights = read_safetensors(path)
     try:
         facts = json.loads(metadata_in(path)["avce"])
@@ -166,4 +177,4 @@ def _exported(path: Path) -> tuple[nn.Module, Config, Crop, str | None]:
     config = Config.from_dict(facts["config"])
     model = build_method(config, pretrained=False).model
     model.load_state_dict(weights)
-    return model, config, Crop(**facts["framing"]), facts.get("boxes")
+    return model, config, Crop(**facts["framing"]), facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,15 @@ class Form:
 class Columns:
     """The columns of a result and their values."""
 
-    def __init__(self, config: Config, form: Form) -> None:
-        self.config, self.form = config, form
+    def __init__(self, config: Config, form: Form, classes: Sequence[str] = ()) -> None:
+        self.config, self.form, self.classes = config, form, classes
         self.of_frame = {"source": pa.string(), "frame": pa.int64(), "time_s": pa.float64()}
         self.of_face = {
             "face": pa.int16(),
             "track": pa.int32(),
             **dict.fromkeys(_PLACES, pa.float32()),
             **_said(config, form),
+            **({"class": pa.string()} if classes else {}),
             **({"crop": pa.string()} if form.crops else {}),
         }
 
@@ -81,7 +83,7 @@ class Columns:
             "face": number,
             "track": face.track,
             **dict(zip(_PLACES, (*box, face.confidence, *points), strict=True)),
-            **(self._plane(face) if self.config.task == "va" else _class(face)),
+            **(self._plane(face) if self.config.task == "va" else self._class(face)),
             **({"crop": crop_name(frame, number)} if self.form.crops else {}),
         }
 
@@ -97,6 +99,13 @@ class Columns:
             values["emotion"] = nearest_word(valence, arousal)
         return values
 
+    def _class(self, face: Face) -> dict[str, Any]:
+        chance = np.exp(face.preds - np.logaddexp.reduce(face.preds))
+        code = int(chance.argmax())
+        named = dict(enumerate(self.classes))
+        values = {"expression": code, "probability": float(chance.max())}
+        return values | ({"class": named.get(code, str(code))} if named else {})
+
 
 def _said(config: Config, form: Form) -> dict[str, pa.DataType]:
     if config.task == "expression":
@@ -106,11 +115,6 @@ def _said(config: Config, form: Form) -> dict[str, pa.DataType]:
     names += ["angle", "intensity"] if form.all_columns else []
     words = {"emotion": pa.string()} if form.all_columns else {}
     return {**dict.fromkeys(names, pa.float32()), **words}
-
-
-def _class(face: Face) -> dict[str, Any]:
-    chance = np.exp(face.preds - np.logaddexp.reduce(face.preds))
-    return {"expression": int(chance.argmax()), "probability": float(chance.max())}
 
 
 class Smoother:

@@ -47,7 +47,8 @@ class _Aside:
         facts: Mapping[str, Any] | None = None,
         form: Form = Form(),  # noqa: B008 (frozen)
     ) -> None:
-        self.path, self.form, self.columns = path, form, Columns(config, form)
+        self.path, self.form = path, form
+        self.columns = Columns(config, form, (facts or {}).get("classes", ()))
         self.facts = json.dumps(facts, indent=1) if facts else ""
         self.part = path.with_name(f"{path.name}.part")
         self.smoother = Smoother(form.smooth) if form.smooth else None
@@ -244,7 +245,8 @@ class Printed(_Aside):
     def __init__(
         self, file: TextIO, config: Config, facts: Mapping[str, Any] | None, form: Form, kind: str
     ) -> None:
-        self.file, self.form, self.columns = file, form, Columns(config, form)
+        self.file, self.form = file, form
+        self.columns = Columns(config, form, (facts or {}).get("classes", ()))
         self.faces, self.journal = 0, None
         self.smoother = Smoother(form.smooth) if form.smooth else None
         self.lines = None if kind == "json" else _csv_lines(file, self.columns.schema.names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from avce import RECIPES, build_method
 from avce.config import with_settings
 from avce.inference.export import export, model_card
 from avce.inference.predictor import Predictor
+from avce.inference.sinks import sink_for
+from avce.inference.stream import predict_to
+from avce.inference.video import Frame
 from avce.scores.intervals import assess
 from avce.scores.predictions import tabled
 from avce.training.checkpoint import as_safetensors
@@ -106,3 +110,30 @@ def test_a_card_of_a_run_without_scores_says_so():
     assert "Accuracy 0.500, n = 4." in model_card(
         RunRecord(config=classes), scores={"accuracy": 0.5, "n": 4}
     )
+
+
+OWN = {"shards": {"classes": ["bored", "calm", "joy"]}}
+
+
+@pytest.mark.parametrize(("column", "names"), [("expression_raw", "bored"), ("expression", "neut")])
+def test_classes_keep_their_names_from_the_run_to_the_results(column, names, tmp_path):
+    changes = ["task=expression", "classes=3", f"class_column={column}"]
+    config = with_settings(CONFIG, changes)
+    (tmp_path / "run").mkdir()
+    torch.manual_seed(0)
+    facts = {"config": config.to_dict(), **OWN}
+    (tmp_path / "run/run.json").write_text(json.dumps(facts))
+    weights = as_safetensors(build_method(config).state_dict())
+    (tmp_path / "run/best.safetensors").write_bytes(weights)
+    classes = Predictor.load(tmp_path / "run", device="cpu").facts["classes"]
+    assert len(classes) == 3 and classes[0].startswith(names)
+    _, card = export(tmp_path / "run", tmp_path / "out")
+    assert f"logit of {classes[0]}, logit of {classes[1]}" in card.read_text()
+    again = Predictor.load(tmp_path / "out", device="cpu")
+    assert again.facts["classes"] == classes
+    sink = sink_for(tmp_path / "seen.csv", config, again.facts)
+    picture = np.zeros((72, 72, 3), np.uint8)
+    predict_to(sink, again, [Frame(picture, "a.png")])
+    lines = (tmp_path / "seen.csv").read_text().splitlines()
+    (row,) = csv.DictReader(line for line in lines if not line.startswith("#"))
+    assert row["class"] == classes[int(row["expression"])]
