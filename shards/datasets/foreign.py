@@ -149,13 +149,16 @@ def plain_content(path: str, limit: int) -> bytes | None:
 # ---------------------------------------------------------------- text
 
 
-def numbered_lines(root: Path, path: Path, limit: int = TEXT) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers from 1, without their ends: UTF-8, or UTF-16 or 32 that says so.
+def numbered_lines(
+    root: Path, path: Path, limit: int = TEXT, encoding: str = ""
+) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers from 1, without their ends: UTF-8, UTF-16 or 32 that says so, or in
+    the encoding that is named.
 
     Raises ValueError naming file and line for another encoding or a line without end.
     """
     with opened(root, path, limit) as file:
-        encoding = _encoding(file.read(4))
+        encoding = encoding or _encoding(file.read(4))
         file.seek(0)
         yield from _numbered(file, encoding, path, 1)
 
@@ -165,11 +168,11 @@ def numbered(block: bytes, path: Path, first: int) -> Iterator[tuple[int, str]]:
     return _numbered(io.BytesIO(block), "utf-8", path, first)
 
 
-def blocks(root: Path, path: Path, limit: int) -> Iterator[tuple[int, bytes]]:
+def blocks(root: Path, path: Path, limit: int, encoding: str = "") -> Iterator[tuple[int, bytes]]:
     """The lines of a file by the megabyte, for those who read them as columns: UTF-8 without mark,
     each ended by a newline, behind the number of the first."""
     with opened(root, path, limit) as file:
-        encoding = _encoding(file.read(4))
+        encoding = encoding or _encoding(file.read(4))
         file.seek(0)
         if encoding != "utf-8-sig":
             found = (f"{line}\n".encode() for _, line in _numbered(file, encoding, path, 1))

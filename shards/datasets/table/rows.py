@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -18,10 +22,14 @@ from shards.datasets import foreign
 
 Rows = Iterator[tuple[int, dict[str, str]]]
 _BLOCK = 4096  # rows at a time
+_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+_NUMBERS = r"^[\[(]?{0}([;\s]+{0})*[\])]?$".format(r"[+-]?[0-9]*(,[0-9]+)?([eE][+-]?[0-9]+)?")
 _FIELD = csv.field_size_limit()  # characters
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Block:
     """Some rows by column, an empty cell where one has none, and the number of each."""
 
     numbers: np.ndarray  # int64 (n,)
@@ -35,6 +43,10 @@ class Block(NamedTuple):
         cells = {name: texts.slice(start, count) for name, texts in self.cells.items()}
         return Block(self.numbers[start : start + count], cells)
 
+    def pointed(self) -> Block:
+        """The same with a point for the comma of numbers, also where several stand in a cell."""
+        return replace(self, cells={n: _pointed(texts) for n, texts in self.cells.items()})
+
     def rows(self) -> Rows:
         """One by one."""
         texts = zip(*(texts.to_pylist() for texts in self.cells.values()), strict=True)
@@ -42,18 +54,31 @@ class Block(NamedTuple):
             yield number, dict(zip(self.cells, row, strict=True))
 
 
-def blocks_of(root: Path, path: Path) -> Iterator[Block]:
+def blocks_of(root: Path, path: Path, encoding: str = "") -> Iterator[Block]:
     """The rows of `rows_of`, a few thousand at a time, read as columns where that can be."""
     suffix = path.suffix.lower()
     if FORMATS[suffix] is _separated:
-        found = _separated_blocks(root, path)
+        found = _separated_blocks(root, path, encoding)
     elif suffix in _BATCHES:
         found = _arrow_blocks(root, path)
     else:
-        found = in_blocks(rows_of(root, path))
+        found = in_blocks(rows_of(root, path, encoding))
     for block in found:
         for start in range(0, len(block), _BLOCK):
             yield block.part(start, _BLOCK)
+
+
+def has_commas(texts: Iterable[str]) -> bool:
+    """Whether numbers are written 0,5, beyond doubt: none has a point, and not all may be
+    thousands."""
+    found = [text for text in texts if _COMMA.fullmatch(text.strip())]
+    pointed = any("." in text for text in texts)
+    return not pointed and any(not _THOUSANDS.fullmatch(text.strip()) for text in found)
+
+
+def _pointed(texts: pa.Array) -> pa.Array:
+    numbers = pc.match_substring_regex(texts, _NUMBERS)
+    return pc.if_else(numbers, pc.replace_substring(texts, ",", "."), texts)
 
 
 def in_blocks(rows: Rows) -> Iterator[Block]:
@@ -64,17 +89,17 @@ def in_blocks(rows: Rows) -> Iterator[Block]:
         yield Block(np.array([number for number, _ in chunk], np.int64), cells)
 
 
-def rows_of(root: Path, path: Path) -> Rows:
+def rows_of(root: Path, path: Path, encoding: str = "") -> Rows:
     """Each row with its number: the line of a text file, else counted from 1.
 
     Raises ValueError, naming file and row, for a format or a row that cannot be read.
     """
-    return FORMATS[path.suffix.lower()](root, path)
+    return FORMATS[path.suffix.lower()](root, path, encoding)
 
 
-def columns_of(root: Path, path: Path) -> list[str]:
+def columns_of(root: Path, path: Path, encoding: str = "") -> list[str]:
     """The names of the columns: of the first row, or of all where each row names its own."""
-    rows = rows_of(root, path)
+    rows = rows_of(root, path, encoding)
     first = dict(next(rows, (0, {}))[1])
     for _, row in rows if path.suffix.lower() in _OWN_NAMES else ():
         first |= dict.fromkeys(row, "")
@@ -83,9 +108,9 @@ def columns_of(root: Path, path: Path) -> list[str]:
     return list(first)
 
 
-def _separated(root: Path, path: Path, start: int = 2) -> Rows:
+def _separated(root: Path, path: Path, encoding: str = "", start: int = 2) -> Rows:
     """From the line with the number `start` on."""
-    lines = foreign.numbered_lines(root, path, foreign.LIST)
+    lines = _lines(root, path, encoding)
     first = next(lines, (1, ""))[1]
     names, delimiter = _header(path, first)
     found = csv.reader((f"{line}\n" for n, line in lines if n >= start), delimiter=delimiter)
@@ -101,10 +126,10 @@ def _separated(root: Path, path: Path, start: int = 2) -> Rows:
         raise ValueError(f"{path}: line {number} {error}; mend the table") from None
 
 
-def _separated_blocks(root: Path, path: Path) -> Iterator[Block]:
+def _separated_blocks(root: Path, path: Path, encoding: str) -> Iterator[Block]:
     """By the megabyte while the lines are plain; from the first block on that is not, by rows."""
     names, delimiter = [], ","
-    for number, content in foreign.blocks(root, path, foreign.LIST):
+    for number, content in _told(foreign.blocks(root, path, foreign.LIST, encoding)):
         block = content
         if number == 1:
             line, _, block = content.partition(b"\n")
@@ -112,7 +137,7 @@ def _separated_blocks(root: Path, path: Path) -> Iterator[Block]:
             number = 2
         table = _plain(block, names, delimiter) if block else pa.table({})
         if table is None:
-            yield from in_blocks(_separated(root, path, number))
+            yield from in_blocks(_separated(root, path, encoding, number))
             return
         cells = {name: texts.combine_chunks() for name, texts in zip(names, table, strict=False)}
         yield Block(np.arange(number, number + table.num_rows), cells)
@@ -157,18 +182,41 @@ def _quoted_as_fields(text: np.ndarray, delimiter: int) -> bool:
     )
 
 
+def _lines(root: Path, path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    return _told(foreign.numbered_lines(root, path, foreign.LIST, encoding))
+
+
+def _told(lines: Iterator[Any]) -> Iterator[Any]:
+    """What `foreign` reads; how an encoding is named is said to whom it is of use."""
+    try:
+        yield from lines
+    except ValueError as error:
+        asked = ", or name its encoding, as with --option encoding=cp1252"
+        raise ValueError(f"{error}{asked * ('save the file as UTF-8' in str(error))}") from None
+
+
 def _header(path: Path, line: str) -> tuple[list[str], str]:
     """The names of the columns, and what stands between them."""
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=line.count)
     (header,) = csv.reader([line], delimiter=delimiter)
     names = [name.strip().lstrip("#").strip() for name in header]
+    try:
+        return _once(names), delimiter
+    except ValueError as error:
+        raise ValueError(f"{path}: line 1 {error}") from None
+
+
+def _once(names: list[str]) -> list[str]:
     if len(set(names)) < len(names) or "" in names:
-        raise ValueError(f"{path}: line 1 names a column twice or not at all ({line[:100]!r})")
-    return names, delimiter
+        raise ValueError(
+            f"names a column twice or not at all ({','.join(names)[:100]!r}); give each a name of "
+            "its own (to_csv(index=False) keeps pandas from writing one without)"
+        )
+    return names
 
 
-def _json_lines(root: Path, path: Path) -> Rows:
-    for number, line in foreign.numbered_lines(root, path, foreign.LIST):
+def _json_lines(root: Path, path: Path, encoding: str = "") -> Rows:
+    for number, line in _lines(root, path, encoding):
         if not line.strip():
             continue
         try:
@@ -190,7 +238,7 @@ def _record_batches(file: Any) -> Iterable[pa.RecordBatch]:
     return pa.ipc.open_stream(file)
 
 
-def _arrow_rows(root: Path, path: Path) -> Rows:
+def _arrow_rows(root: Path, path: Path, _: str = "") -> Rows:
     for block in _arrow_blocks(root, path):
         yield from block.rows()
 
@@ -201,7 +249,7 @@ def _arrow_blocks(root: Path, path: Path) -> Iterator[Block]:
         try:
             for batch in _BATCHES[path.suffix.lower()](file):
                 batch.validate(full=True)
-                names = [str(name).strip() for name in batch.schema.names]
+                names = _once([str(name).strip() for name in batch.schema.names])
                 cells = dict(zip(names, map(_column, batch.columns), strict=True))
                 numbers = np.arange(number + 1, number + batch.num_rows + 1)
                 number += batch.num_rows
@@ -227,11 +275,13 @@ def _texts(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    """A value as CSV would have it; of an image cell its path."""
+    """A value as CSV would have it; of an image cell its path, of another with names JSON."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, dict) and "path" in value:
+        return _text(value["path"])
     if isinstance(value, dict):
-        return _text(value.get("path"))
+        return json.dumps(value, default=str, ensure_ascii=False)
     if isinstance(value, list):
         return ";".join(map(_text, value))
     if isinstance(value, bytes):
@@ -248,7 +298,7 @@ _BATCHES: dict[str, Callable[[Any], Iterable[pa.RecordBatch]]] = {
     ".arrow": _record_batches,
     ".feather": _record_batches,
 }
-FORMATS: dict[str, Callable[[Path, Path], Rows]] = {
+FORMATS: dict[str, Callable[[Path, Path, str], Rows]] = {
     ".csv": _separated,
     ".tsv": _separated,
     ".jsonl": _json_lines,

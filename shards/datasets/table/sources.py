@@ -9,7 +9,14 @@ from typing import NamedTuple
 from shards.datasets import foreign
 from shards.datasets.table.columns import SPLIT_NAMES
 from shards.datasets.table.frames import WHOLE
-from shards.datasets.table.rows import FORMATS, Block, Rows, blocks_of, columns_of, in_blocks
+from shards.datasets.table.rows import (
+    FORMATS,
+    Block,
+    Rows,
+    blocks_of,
+    columns_of,
+    in_blocks,
+)
 from shards.datasets.table.splits import is_film
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
@@ -25,7 +32,7 @@ class Source(NamedTuple):
     split: str | None  # of the folder it lies in
 
 
-def sources(root: Path, labels: str) -> list[Source]:
+def sources(root: Path, labels: str, encoding: str) -> list[Source]:
     """The named table, or what lies in `root` and in the folders of its splits."""
     if labels:
         path = root / labels
@@ -33,11 +40,11 @@ def sources(root: Path, labels: str) -> list[Source]:
             raise ValueError(f"labels={labels}: a table ends in {', '.join(FORMATS)}")
         if not path.exists():
             raise ValueError(f"labels={labels}: there is no {path}; it is looked for below --raw")
-        return [_table_source(root, path, None)]
+        return [_table_source(root, path, None, encoding)]
     inner = ((path, SPLIT_NAMES.get(path.name.casefold())) for path in foreign.folders(root))
     places = [(root, None), *((path, split) for path, split in inner if split)]
     found = [
-        _table_source(root, folder / name, split)
+        _table_source(root, folder / name, split, encoding)
         for folder, split in places
         for name in foreign.names(folder)
         if (folder / name).suffix.lower() in FORMATS
@@ -54,9 +61,10 @@ def sources(root: Path, labels: str) -> list[Source]:
     return found
 
 
-def _table_source(root: Path, path: Path, split: str | None) -> Source:
+def _table_source(root: Path, path: Path, split: str | None, encoding: str) -> Source:
     own = SPLIT_NAMES.get(path.stem.casefold())  # train.csv beside test.csv
-    return Source(path, columns_of(root, path), lambda: blocks_of(root, path), split or own)
+    columns = columns_of(root, path, encoding)
+    return Source(path, columns, lambda: blocks_of(root, path, encoding), split or own)
 
 
 def _class_folders(folder: Path) -> list[Path]:

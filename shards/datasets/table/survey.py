@@ -41,6 +41,7 @@ class Table(NamedTuple):
     images: Path
     below: str = ""  # the same below the root, "images/"
     whole: bool = False  # a film without frame and time is labelled as a whole
+    commas: bool = False  # its numbers were written 0,5
 
     def at_once(self, block: Block) -> Columns | None:
         """All rows of a block; None where one of them is not plain."""
@@ -315,7 +316,8 @@ def _judge_columns(table: Table, kept: Kept, findings: Findings) -> None:
     findings.check(
         "columns",
         True,
-        f"{table.source.path}: {said}; images below {table.images}",
+        f"{table.source.path}: {said}; images below {table.images}"
+        + "; numbers with a comma, 0,5 is a half" * table.commas,
         facts=facts,
     )
     kinds = kept.listed
