@@ -12,6 +12,7 @@ import os
 import select
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -275,8 +276,11 @@ class _Lines:
     def __init__(self, what: str, unit: str = "", told: float | None = None) -> None:
         self.what, self.unit, self.first = what, unit, (time.monotonic(), 0)
         self.told = time.monotonic() if told is None else told
+        self.last: tuple[int, int | None] = (0, None)
+        self.begun = time.monotonic()
 
     def __call__(self, done: int, total: int | None, note: str = "") -> None:
+        self.last = done, total
         now, (begun, first) = time.monotonic(), self.first
         if done < first or not first:
             self.first = now, done
@@ -288,6 +292,30 @@ class _Lines:
         if total and 0 < first < done < total:
             words.append(f"{(now - begun) / (done - first) * (total - done) / 60:,.0f} min left")
         tell(", ".join(filter(None, words)))
+
+    def remind(self) -> None:
+        """The last line again where nothing was counted for longer: it still works."""
+        if time.monotonic() - self.told > 1.2 * LINE_EVERY:
+            seconds = time.monotonic() - self.begun
+            self(*self.last, note=f"at work for {seconds:,.0f} s")
+
+
+@contextmanager
+def _reminding(lines: Callable[[], _Lines]) -> Iterator[None]:
+    """Around a work that may count nothing for minutes, where there is no terminal."""
+    ended, pause = threading.Event(), LINE_EVERY / 10
+
+    def wait() -> None:
+        while not ended.wait(pause):
+            lines().remind()
+
+    watch = threading.Thread(target=wait, daemon=True)
+    if pause and not err.is_terminal:
+        watch.start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @contextmanager
@@ -314,7 +342,8 @@ def phases(what: str, counted: str = " images") -> Iterator[Callable[[str, int, 
                 note = f"{speed:,.0f}/s" if speed else ""
                 drawn.update(task, completed=most, total=total or None, note=note)
 
-        yield course
+        with _reminding(lambda: lines):
+            yield course
 
 
 @contextmanager

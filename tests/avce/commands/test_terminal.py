@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import unicodedata
 from pathlib import Path
 
@@ -258,3 +259,13 @@ def test_intervals_drawn_twice_are_counted_twice(capsys, monkeypatch):
     said = capsys.readouterr().err
     assert "intervals: drawing: 30 of 30 draws" in said
     assert "intervals: round 2: 30 of 30 draws" in said
+
+
+def test_a_work_that_counts_nothing_is_not_silent_in_a_pipe(capsys, monkeypatch):
+    """One tar, or one check of a million labels, may take minutes."""
+    monkeypatch.setattr(terminal, "LINE_EVERY", 0.1)
+    with terminal.phases("sharding x") as course:
+        assert course is not None
+        course("reading labels", 7, 20)
+        time.sleep(1.0)
+    assert "sharding x: reading labels: 7 of 20 images, at work for" in capsys.readouterr().err
