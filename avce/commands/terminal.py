@@ -277,7 +277,7 @@ class _Lines:
         self.what, self.unit, self.first = what, unit, (time.monotonic(), 0)
         self.told = time.monotonic() if told is None else told
         self.last: tuple[int, int | None] = (0, None)
-        self.begun = time.monotonic()
+        self.begun = self.first[0]
 
     def __call__(self, done: int, total: int | None, note: str = "") -> None:
         self.last = done, total
