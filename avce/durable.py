@@ -17,13 +17,21 @@ _LARGEST = 64 * 2**20  # bytes of a JSON file of ours
 def write_aside(path: Path, content: bytes) -> None:
     """Put `content` at `path` so that readers see the old file or the new one, never a half."""
     part = path.with_name(f"{path.name}.part")
-    try:
+    with aside(part):
         write_synced(part, content)
         part.replace(path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def aside(part: Path) -> Iterator[None]:
+    """Write `part` within; where the disk refuses, its error names it and nothing is left of it."""
+    try:
+        with naming(part):
+            yield
     except OSError:
         part.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 def write_synced(path: Path, content: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from avce.durable import naming
 from avce.inference.predictor import Face
 from avce.inference.video import UNSEEN, Frame
 
@@ -42,7 +43,8 @@ class Journal:
         self._file = open(path, "a+b")  # noqa: SIM115 (closed by `close`)
         try:
             self._lock()
-            self._begin(anew)
+            with naming(self.path):
+                self._begin(anew)
         except BaseException:
             self._file.close()
             raise
@@ -54,8 +56,9 @@ class Journal:
     def commit(self, left: list[tuple[str, str]], at: At) -> None:
         """The batch is whole, and the next begins at `at`."""
         line = json.dumps({"frames": self._noted, "left": left, "at": at}) + "\n"
-        self._file.write(line.encode())
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(line.encode())
+            self._file.flush()
         self._noted, self._end = [], self._file.tell()
 
     def told(self) -> Iterator[Told]:
@@ -68,11 +71,11 @@ class Journal:
 
     def close(self, *, keep: bool) -> None:
         """Give the file free; not to `keep`, it goes."""
-        if keep:
-            self._file.truncate(self._end)
-        else:
-            self.path.unlink(missing_ok=True)
-        self._file.close()
+        with naming(self.path), self._file:
+            if keep:
+                self._file.truncate(self._end)
+            else:
+                self.path.unlink(missing_ok=True)
 
     def _lock(self) -> None:
         try:

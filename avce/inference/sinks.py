@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,7 +24,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from avce.config import Config
-from avce.durable import sync_folder, write_aside
+from avce.durable import aside, sync_folder, write_aside
 from avce.inference.journal import At, Journal
 from avce.inference.overlay import Overlay
 from avce.inference.predictor import Face
@@ -78,10 +79,16 @@ class _Aside:
             return self.path
         return self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
 
-    def end(self, again: bool) -> None:
-        """Let the journal go, unless there is more to come `again`."""
-        if self.journal is not None:
-            self.journal.close(keep=again and self.form.again and self.faces > 0)
+    @contextmanager
+    def ending(self, again: bool) -> Iterator[None]:
+        """Let the journal go once the result is there, unless there is more to come `again`."""
+        assert self.journal is not None
+        try:
+            yield
+        except BaseException:
+            self.journal.close(keep=True)
+            raise
+        self.journal.close(keep=again and self.form.again and self.faces > 0)
 
     def smoothed(self, frame: Frame, faces: list[Face]) -> list[Face]:
         return self.smoother(frame, faces) if self.smoother else faces
@@ -92,15 +99,16 @@ class _Table(_Aside):
 
     def close(self, whole: bool = True, *, again: bool = False) -> Path | None:
         """Put what was said where it belongs, and say where that is."""
-        target = self.place(whole)
-        if target is not None:
-            self.write(self.part)
-            with open(self.part, "rb") as file:
-                os.fsync(file.fileno())
-            self.part.replace(target)
-            sync_folder(target.parent)
-            self.sign(target)
-        self.end(again and not whole)
+        with self.ending(again and not whole):
+            target = self.place(whole)
+            if target is not None:
+                with aside(self.part):
+                    self.write(self.part)
+                    with open(self.part, "rb") as file:
+                        os.fsync(file.fileno())
+                    self.part.replace(target)
+                sync_folder(target.parent)
+                self.sign(target)
         return target
 
     def write(self, path: Path) -> None:
@@ -231,11 +239,12 @@ class FilmSink(_Aside):
                 break
 
     def close(self, whole: bool = True, *, again: bool = False) -> Path | None:
-        target = self.place(whole)
-        if self.film is not None:
-            self.film.path = target or self.path
-            self.film.close(keep=target is not None)
-        self.end(again and not whole)
+        with self.ending(again and not whole):
+            target = self.place(whole)
+            if self.film is not None:
+                self.film.path = target or self.path
+                with aside(self.film.part):
+                    self.film.close(keep=target is not None)
         return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +52,32 @@ def test_what_was_committed_is_told_again_and_a_cut_line_is_not(tmp_path: Path):
     assert face._replace(preds=None) == SAID._replace(preds=None)
     again.close(keep=False)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".arrow", ".parquet", ".mp4"])
+def test_a_full_disk_is_named_and_nothing_half_made_stays(predictor, tmp_path: Path, suffix: str):
+    """The limit on file sizes stands for it: first the journal meets it, then the result."""
+    out, source = tmp_path / f"o{suffix}", film(tmp_path / "v.mp4", 30)
+    out.write_text("of before")
+
+    def tried(least: int) -> str:
+        sink = sink_for(out, CONFIG, {"run": "r"}, Form(again=True))
+        frames, before = reading_of([source], Skipped()), resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, before[1]))
+        try:
+            with pytest.raises(OSError) as caught:
+                predict_to(sink, predictor, frames, find=in_the_middle, batch_size=4)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        return str(caught.value.filename)
+
+    places = {str(tmp_path / f"o{suffix}.{end}") for end in ("resume", "part", "part.mp4")}
+    assert {tried(900), tried(1_500)} <= places
+    left = [path.name for path in tmp_path.iterdir() if path.name.endswith((".part", ".part.mp4"))]
+    assert out.read_text() == "of before" and not left
+    sink = sink_for(out, CONFIG, {"run": "r"}, Form(again=True))
+    done = predict_to(sink, predictor, reading_of([source], Skipped()), find=in_the_middle)
+    assert done.frames == 30 and not list(tmp_path.glob("*.resume"))
 
 
 def test_another_command_a_second_writer_and_damage_are_refused(tmp_path: Path):
