@@ -8,7 +8,6 @@ Numbers are not zero-padded and have gaps. There are no boxes and only the class
 
 from __future__ import annotations
 
-import os
 import re
 from array import array
 from collections import Counter, defaultdict
@@ -105,9 +104,8 @@ def _choose(sets: list[Path], findings: Findings) -> dict[str, Path]:
 def _listed(folder: Path, part: str, mark: str) -> dict[str, np.ndarray]:
     """Numbers of the files `<number><mark><ending>` of each ending, ascending: 8 bytes each. One
     look into the folder for all of them: it holds up to 1,150,000 names."""
-    place = folder / part
     numbers: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
-    for name in os.listdir(place) if place.is_dir() else ():  # noqa: PTH208
+    for name in foreign.listed(folder / part):
         stem, _, ending = name.partition(mark)
         if _STEM.fullmatch(stem):
             numbers[ending].append(int(stem))

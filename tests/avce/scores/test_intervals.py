@@ -23,7 +23,7 @@ from avce.scores.intervals import (
     resampled,
     spread_over,
 )
-from avce.scores.metrics import Confusion, Moments, pooled
+from avce.scores.metrics import Confusion, Moments, Scores, pooled
 from avce.scores.predictions import Pair, pair_of, tabled
 from tests.avce.scores.verdicts import class_table, video_table
 
@@ -177,7 +177,9 @@ def test_groups_are_scored_one_by_one():
     groups = by_group(table, "video_id")
     assert [group.name for group in groups] == ["video000", "video001", "video002"]
     middle = table.filter(pa.compute.equal(table["video_id"], "video001"))
-    assert groups[1].scores["ccc"] == pytest.approx(assess(middle).scores.ccc)
+    alone = assess(middle).scores
+    assert isinstance(alone, Scores)
+    assert groups[1].scores["ccc"] == pytest.approx(alone.ccc)
     mean, deviation = spread_over(groups, "ccc")[0]
     values = [group.scores["ccc"][0] for group in groups]
     assert (mean, deviation) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
