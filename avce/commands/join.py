@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from avce.config import Config
     from avce.inference.onnx_model import OnnxModel
     from avce.report.figures import Picture
+    from avce.report.maps import Kind
     from avce.report.trained_run import TrainedRun
     from avce.scores.scoreboard import Setting
     from avce.training.record import RunRecord, Shards
@@ -217,7 +218,7 @@ def filmed(
     film: Path,
     faces: str | None,
     frames: list[int],
-    maps: Literal["linear", "grad-cam"],
+    maps: Kind,
 ) -> Picture:
     """A video file, frame by frame, as some runs see it."""
     from avce.inference.predictor import Predictor

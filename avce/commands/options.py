@@ -90,7 +90,8 @@ FacesOption = Annotated[
 ]
 WhichOption = Annotated[Which, typer.Option(help="The best weights or the last.")]
 MapsOption = Annotated[
-    Literal["linear", "grad-cam"], typer.Option(help="Which activation maps are drawn.")
+    Literal["integrated", "early", "linear", "grad-cam"],
+    typer.Option(help="Which activation maps are drawn; `early` is the quickest that locates."),
 ]
 
 

@@ -149,7 +149,7 @@ def figures(
         list[str] | None,
         typer.Option(help="training, plane, maps, tsne or video; repeatable. Default all."),
     ] = None,
-    maps: MapsOption = "linear",
+    maps: MapsOption = "integrated",
     as_json: JsonOption = False,
 ) -> None:
     """Draw what a paper shows, PNG and SVG: training curves, the valence-arousal plane,
@@ -188,7 +188,7 @@ def report(
     choice: Choice,
     runs: RunsArgument = None,
     to: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
-    maps: MapsOption = "linear",
+    maps: MapsOption = "integrated",
 ) -> None:
     """Write one self-contained page: scores, figures, every prediction, the worst errors."""
     folders = chosen_runs(runs, choice, to)

@@ -1,16 +1,21 @@
 """Activation maps per axis: where in the image a valence or an arousal comes from.
 
-Let A be the last feature map that still has a place and x_k the output of axis k. The network
-behind A is piecewise linear, so M_k = sum_c A_c * dx_k/dA_c is its exact linearised contribution:
-summed over the places it is x_k, less what the biases add. Where A is pooled to one place (ResNet)
-the same formula is CAM (Zhou et al. 2016) up to a constant. Grad-CAM (Selvaraju et al. 2017), which
-averages the gradient over the places, is the option.
+`integrated`: integrated gradients (Sundararajan et al. 2017) from the image's mean colour, summed
+over cells. They add up to what the output differs by from that of the plain colour, whatever the
+network, and of all kinds they were best in `benchmarks/maps.py`.
+
+The others look at a feature map A of the encoder. The network behind A is piecewise linear, so
+M_k = sum_c A_c * dx_k/dA_c is its exact linearised contribution: summed over the places it is x_k,
+less what the biases add. `early` does so at the finest grid, which costs one pass; `linear` at the
+last map that still has a place, which at 112 pixels has four. Where that is pooled to one place
+(ResNet) the same formula is CAM (Zhou et al. 2016) up to a constant. `grad-cam` (Selvaraju et al.
+2017) averages the gradient over the places there.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
@@ -24,8 +29,11 @@ from avce.method.contrastive import Views
 from avce.method.models import AVModel
 from avce.scores.evaluate import evaluating
 
-Kind = Literal["linear", "grad-cam"]
+Kind = Literal["integrated", "early", "linear", "grad-cam"]
 Head = Literal["regressor", "projection_head"]
+
+STEPS = 16  # of the integral: the sum is then right to about 5 %
+CELLS = 28  # along a side: coarse enough to be read, and pixel by pixel is noise
 
 
 class AxisMaps(NamedTuple):
@@ -62,19 +70,78 @@ def axis_maps(
     """One signed map an axis, in eval mode; the mode of the method is as before afterwards.
 
     `head` is R, or H behind the SparseMax view (the "AVCE (H)" of the poster; its tanh makes the
-    map a linearisation only). Raises ValueError for an encoder without a spatial map or a method
-    without H.
+    map a linearisation only). Raises ValueError for a method without H, or for an encoder without a
+    spatial map where the kind needs one.
     """
-    with evaluating(method), torch.enable_grad():
-        features, output = _located(method.model, image, _reader(method, head))
-        slopes = [
-            torch.autograd.grad(output[:, k].sum(), features, retain_graph=True)[0]
-            for k in range(output.shape[1])
-        ]
-    features, slope = features.detach(), torch.stack(slopes, 1)
-    if kind == "grad-cam":
-        slope = slope.mean((-2, -1), keepdim=True)
-    return AxisMaps((features[:, None] * slope).sum(2), output.detach())
+    network = Network(method.model, _reader(method, head))
+    with evaluating(method):
+        return AxisMaps(*(t.detach() for t in _WAYS[kind](network, image.detach())))
+
+
+class Network(NamedTuple):
+    """From images to the axes, through R or H."""
+
+    model: AVModel
+    read: Callable[[Tensor], Tensor]
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self.read(self.model.compressor(self.model.encoder(image)))
+
+
+def integrated(network: Network, image: Tensor, cells: int = CELLS) -> tuple[Tensor, Tensor]:
+    """Integrated gradients by midpoints, summed over so many cells a side, and the output."""
+    start, slope = plain(image), torch.zeros(())
+    with torch.enable_grad():
+        for step in range(STEPS):
+            at = torch.lerp(start.expand_as(image), image, (step + 0.5) / STEPS).requires_grad_()
+            slope = slope + _slopes(network(at), [at])[0] / STEPS
+    with torch.no_grad():
+        output = network(image)
+    grid, side = contributions(image - start, slope), max(1, min(image.shape[-2:]) // cells)
+    return F.avg_pool2d(grid, side, ceil_mode=True, divisor_override=1), output
+
+
+def _early(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
+    features, slopes, output = located(network, image)
+    return contributions(features[0], slopes[0]), output
+
+
+def _linear(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
+    features, slopes, output = located(network, image)
+    return contributions(features[-1], slopes[-1]), output
+
+
+def _grad_cam(network: Network, image: Tensor) -> tuple[Tensor, Tensor]:
+    features, slopes, output = located(network, image)
+    return contributions(features[-1], slopes[-1].mean((-2, -1), keepdim=True)), output
+
+
+_WAYS: dict[Kind, Callable[[Network, Tensor], tuple[Tensor, Tensor]]] = {
+    "integrated": integrated,
+    "early": _early,
+    "linear": _linear,
+    "grad-cam": _grad_cam,
+}
+
+
+def contributions(
+    features: Float[Tensor, "b c i j"], slopes: Float[Tensor, "b k c #i #j"]
+) -> Float[Tensor, "b k i j"]:
+    """What each place adds to each axis."""
+    return (features[:, None] * slopes).sum(2)
+
+
+def plain(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 1 1"]:
+    """The mean colour of each image, the ground against which a place counts."""
+    return image.mean((-2, -1), keepdim=True)
+
+
+def _slopes(output: Tensor, features: Sequence[Tensor]) -> list[Float[Tensor, "b k *shape"]]:
+    each = [
+        torch.autograd.grad(output[:, k].sum(), features, retain_graph=True)
+        for k in range(output.shape[1])
+    ]
+    return [torch.stack(of_one, 1) for of_one in zip(*each, strict=True)]
 
 
 def reads_views(method: Method) -> bool:
@@ -99,29 +166,30 @@ def _reader(method: Method, head: Head) -> Callable[[Tensor], Tensor]:
     return lambda z: project(method.views_of(z)[0])
 
 
-def _located(
-    model: AVModel, image: Tensor, read: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    """The last feature map with more than one place, in the graph of the output beside it."""
-    with _watched(model.encoder) as seen:
-        encoded = model.encoder(image.detach().requires_grad_())
-        output = read(model.compressor(encoded))
-    if not seen:
-        raise ValueError(
-            f"encoder {type(model.encoder).__name__} has no spatial feature map, so nothing can be "
-            "located in the image; use a convolutional encoder"
-        )
-    return seen[-1], output
+def located(
+    network: Network, image: Tensor
+) -> tuple[list[Tensor], list[Float[Tensor, "b k c i j"]], Tensor]:
+    """The last feature map of each grid of more than one place, finest first, the slopes of the
+    output there, and the output."""
+    with torch.enable_grad(), _watched(network.model.encoder) as seen:
+        output = network(image.requires_grad_())
+        features = list(seen.values())
+        if not features:
+            raise ValueError(
+                f"encoder {type(network.model.encoder).__name__} has no spatial feature map, so "
+                "nothing can be located in the image; use a convolutional encoder"
+            )
+        return features, _slopes(output, features), output
 
 
 @contextmanager
-def _watched(encoder: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the encoder's latest output of shape (b, c, i, j), ij > 1, while the block runs."""
-    latest: list[Tensor] = []
+def _watched(encoder: nn.Module) -> Iterator[dict[torch.Size, Tensor]]:
+    """Collects, by grid, the encoder's latest output (b, c, i, j), ij > 1, in the block."""
+    latest: dict[torch.Size, Tensor] = {}
 
     def keep(_module: nn.Module, _given: object, output: object) -> None:
         if isinstance(output, Tensor) and output.dim() == 4 and output.shape[-2:].numel() > 1:
-            latest[:] = [output]
+            latest[output.shape[-2:]] = output
 
     handles = [part.register_forward_hook(keep) for part in encoder.modules()]
     try:
@@ -156,6 +224,17 @@ def completeness(method: Method, image: Float[Tensor, "b 3 h w"]) -> Completenes
     )
 
 
+def integration_gap(
+    method: Method, image: Float[Tensor, "b 3 h w"], found: AxisMaps
+) -> tuple[float, ...]:
+    """Of integrated maps of R, per axis: mean |sum(M) - (x - x of the plain colour)| / mean |x - x
+    of the plain colour|; how far `STEPS` are from the integral."""
+    with evaluating(method), torch.no_grad():
+        shift = found.output - method.predict(plain(image).expand_as(image))
+    gap = (found.grid.sum((-2, -1)) - shift).abs().mean(0)
+    return tuple((gap / shift.abs().mean(0).clamp(min=1e-12)).tolist())
+
+
 def without_biases(method: Method) -> Method:
     """A copy whose layers behind the convolutions only multiply: biases and norm means are 0."""
     bare = copy.deepcopy(method)
@@ -183,11 +262,12 @@ def deletion(
     share: float = 0.2,
     tries: int = 8,
     seed: int = 0,
-    kind: Kind = "linear",
+    found: AxisMaps | None = None,
 ) -> Deletion:
-    """Cover the strongest `share` of each map with the image's mean colour, and the same shape
-    moved to `tries` random places: a map that explains must matter more than its own outline."""
-    found = axis_maps(method, image, kind=kind)
+    """Cover the strongest `share` of each map (`found`, else the linear one) with the image's mean
+    colour, and the same shape moved to `tries` random places: a map that explains must matter more
+    than its own outline."""
+    found = found or axis_maps(method, image)
     height, width = image.shape[-2:]
     covered = strongest(found.shown((height, width)), share)
     generator = torch.Generator().manual_seed(seed)
@@ -214,7 +294,7 @@ def strongest(shown: Float[Tensor, "b k h w"], share: float) -> Bool[Tensor, "b 
 
 def _change(method: Method, image: Tensor, before: Tensor, covered: Tensor) -> Tensor:
     """|x_k before - after| with axis k's own places covered, (b, k)."""
-    fill = image.mean((-2, -1), keepdim=True)
+    fill = plain(image)
     changes = []
     with evaluating(method), torch.no_grad():
         for k in range(before.shape[1]):

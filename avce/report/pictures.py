@@ -24,7 +24,7 @@ from avce.report import KINDS, curves, embedding, figures, maps
 from avce.report.course import fluctuation
 from avce.report.figures import Picture, by_axis, plain
 from avce.report.samples import Thumbnail, thumbnail_of
-from avce.report.trained_run import Stack, TrainedRun, latents, pixels_of, stack_of
+from avce.report.trained_run import TrainedRun, latents, pixels_of, stack_of
 from avce.scores.metrics import second_moments
 from avce.scores.predictions import (
     aligned,
@@ -36,6 +36,12 @@ from avce.scores.predictions import (
 )
 from avce.scores.sheet import printable
 
+WAYS: dict[maps.Kind, str] = {
+    "integrated": "integrated gradients from the plain mean colour",
+    "early": "linearised at the encoder's finest grid",
+    "linear": "linearised at the encoder's last grid",
+    "grad-cam": "Grad-CAM",
+}
 SHOWN = 6  # images on the sheet of maps
 CHECKED = 32  # images over which the checks of the maps are taken
 FEWEST = 10  # samples for a t-SNE
@@ -167,7 +173,12 @@ def activation(
     stacks = {run.name: stack_of(run, rows) for run in runs}
     readers = [reader for run in runs for reader in _readers(run)]
     pictures = pixels_of(stacks[runs[0].name].image)
-    drawn = {r.name: _shown(r, stacks, kind, pictures.shape[1:3]) for r in readers}
+    found = {
+        r.name: maps.axis_maps(r.run.method, stacks[r.run.name].image, head=r.head, kind=kind)
+        for r in readers
+    }
+    size = pictures.shape[1:3]
+    drawn = {name: each.shown(size).cpu().numpy() for name, each in found.items()}
     labels = stacks[runs[0].name].target
     sheets = [
         figures.Sheet(
@@ -175,13 +186,13 @@ def activation(
         )
         for i in _evenly(np.arange(len(rows)), shown)
     ]
-    numbers: dict[str, Any] = {name: _concentration(found) for name, found in drawn.items()}
+    numbers: dict[str, Any] = {name: _concentration(shown) for name, shown in drawn.items()}
     for run in runs:
-        numbers[f"{run.name} (R)"] |= checks_of(run, stacks[run.name].image, kind, seed)
+        name, image = f"{run.name} (R)", stacks[run.name].image
+        numbers[name] |= checks_of(run, image, found[name], kind, seed)
     caption = (
-        f"Where a prediction comes from ({'Grad-CAM' if kind == 'grad-cam' else 'linearised'}): "
-        "R reads z, H the attentive view of it. Warm places speak for the sign of the output; "
-        "an even blue map is empty."
+        f"Where a prediction comes from ({WAYS[kind]}): R reads z, H the attentive view of it. "
+        "Bright places speak for the sign of the output; an even dark map is empty."
     )
     draw = partial(figures.activation_maps, sheets)
     return Picture("activation-maps", "Activation maps", caption, draw, numbers)
@@ -192,14 +203,6 @@ def _readers(run: TrainedRun) -> list[_Reader]:
     if maps.reads_views(run.method):
         found.append(_Reader(f"{run.name} (H)", run, "projection_head"))
     return found
-
-
-def _shown(
-    reader: _Reader, stacks: Mapping[str, Stack], kind: maps.Kind, size: tuple[int, int]
-) -> Float[np.ndarray, "n k h w"]:
-    image = stacks[reader.run.name].image
-    found = maps.axis_maps(reader.run.method, image, head=reader.head, kind=kind)
-    return found.shown(size).cpu().numpy()
 
 
 def _concentration(shown: Float[np.ndarray, "n k h w"]) -> dict[str, Any]:
@@ -217,18 +220,25 @@ def _concentration(shown: Float[np.ndarray, "n k h w"]) -> dict[str, Any]:
 
 
 def checks_of(
-    run: TrainedRun, image: Float[Tensor, "n 3 h w"], kind: maps.Kind, seed: int = 0
+    run: TrainedRun,
+    image: Float[Tensor, "n 3 h w"],
+    found: maps.AxisMaps,
+    kind: maps.Kind,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Completeness (of linear maps) and deletion of a run's R, per axis."""
-    gone = maps.deletion(run.method, image, kind=kind, seed=seed)
-    found: dict[str, Any] = {
+    """Deletion by the maps of a run's R, and completeness of kinds that promise it, per axis."""
+    gone = maps.deletion(run.method, image, found=found, seed=seed)
+    checked: dict[str, Any] = {
         f"deletion_{name}": by_axis(values) for name, values in gone._asdict().items()
     }
+    if kind == "integrated":
+        gap = maps.integration_gap(run.method, image, found)
+        checked["completeness_gap"] = by_axis(gap)
     if kind == "linear":
         whole = maps.completeness(run.method, image)
-        found["completeness_gap"] = by_axis(whole.gap)
-        found["from_biases"] = by_axis(whole.from_biases)
-    return found
+        checked["completeness_gap"] = by_axis(whole.gap)
+        checked["from_biases"] = by_axis(whole.from_biases)
+    return checked
 
 
 # ---------------------------------------------------------------------------- z

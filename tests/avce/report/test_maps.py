@@ -16,10 +16,12 @@ from avce.report.maps import (
     completeness,
     deletion,
     gini,
+    integration_gap,
     mean_map,
     stretched,
     strongest,
     top_share,
+    without_biases,
 )
 
 SMALL = replace(RECIPES["demo"], image_size=96)
@@ -133,3 +135,61 @@ def test_concentration_has_its_known_values():
     assert gini(single).item() == pytest.approx(0.99)
     assert (top_share(even).item(), top_share(single).item()) == pytest.approx((0.1, 1.0))
     assert strongest(torch.ones(1, 1, 10, 10), 0.2).sum() == 20
+
+
+def affine(image_size: int = 56):
+    """A method that is affine in the image: x = W image + b, so every integral is exact."""
+    method = lively(replace(SMALL, encoder="resnet18"))
+    reader = nn.Linear(3 * image_size**2, 2)
+    method.model.encoder, method.model.compressor = nn.Identity(), nn.Flatten()
+    method.model.regressor = reader
+    return method, reader.weight.detach().view(2, 3, image_size, image_size)
+
+
+def test_integrated_gradients_of_an_affine_method_are_weight_times_distance():
+    method, weight = affine()
+    image = torch.randn(2, 3, 56, 56)
+    found = axis_maps(method, image, kind="integrated")
+    parts = (weight * (image - image.mean((-2, -1), keepdim=True))[:, None]).sum(2)
+    cells = parts.view(2, 2, 28, 2, 28, 2).sum((3, 5))
+    torch.testing.assert_close(found.grid, cells, atol=1e-5, rtol=1e-4)
+    assert max(integration_gap(method, image, found)) < 1e-4  # float32 sums
+
+
+def test_cells_at_the_edge_lose_nothing():
+    """59 pixels are 29 cells of two and one of a single pixel."""
+    method, weight = affine(59)
+    image = torch.randn(1, 3, 59, 59)
+    found = axis_maps(method, image, kind="integrated")
+    parts = (weight * (image - image.mean((-2, -1), keepdim=True))[:, None]).sum(2)
+    assert found.grid.shape[-2:] == (30, 30)
+    torch.testing.assert_close(found.grid.sum((-2, -1)), parts.sum((-2, -1)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("encoder", ["alexnet", "resnet18"])
+def test_integrated_maps_nearly_add_up_with_biases_too(encoder, image):
+    """16 midpoints of a piecewise linear function of a line: the error is that of its kinks."""
+    method = lively(replace(SMALL, encoder=encoder))
+    gap = integration_gap(method, image, axis_maps(method, image, kind="integrated"))
+    assert max(gap) < 0.2
+
+
+def test_early_maps_are_finer_and_weigh_the_same_without_biases(image):
+    bare = without_biases(lively())
+    with torch.no_grad():
+        for part in bare.model.encoder.modules():
+            if isinstance(part, nn.Conv2d) and part.bias is not None:
+                part.bias.zero_()
+    early, late = (axis_maps(bare, image, kind=kind) for kind in ("early", "linear"))
+    assert early.grid.shape[-1] == 23 and late.grid.shape[-1] == 2
+    for found in (early, late):
+        torch.testing.assert_close(found.grid.sum((-2, -1)), found.output, atol=1e-4, rtol=1e-3)
+
+
+def test_what_has_no_places_is_located_in_the_image_alone():
+    method, _ = affine()
+    method.model.encoder = nn.Flatten()
+    image = torch.randn(1, 3, 56, 56)
+    with pytest.raises(ValueError, match="no spatial feature map"):
+        axis_maps(method, image, kind="early")
+    assert axis_maps(method, image, kind="integrated").grid.shape == (1, 2, 28, 28)
