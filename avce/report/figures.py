@@ -311,14 +311,19 @@ def tsne(
     target: Float[np.ndarray, "n 2"],
     thumbnails: Mapping[int, np.ndarray] | None = None,
 ) -> Figure:
-    """The embedding by intensity, or with `thumbnails` (position -> image), and by quadrant."""
-    figure = blank(7.2, 3.5)
+    """The embedding by intensity, or with `thumbnails` (position -> image), and by quadrant.
+
+    Turned so that its longest way lies along the sheet, whose height is that of the points.
+    """
+    centred = embedding.points - embedding.points.mean(0)
+    points = centred @ np.linalg.svd(centred, full_matrices=False)[2].T
+    x, y = points.T
+    figure = blank(7.2, 0.9 + 3.0 * float(np.clip(np.ptp(y) / np.ptp(x), 0.4, 1.0)))
     left, right = figure.subplots(1, 2)
-    x, y = embedding.points.T
     intensity = np.hypot(*target.T)
     if thumbnails:
         left.scatter(x, y, s=3, color=colour_of("faint"), lw=0)
-        _faces(left, embedding.points, thumbnails)
+        _faces(left, points, thumbnails)
         left.set_title("faces")
     else:
         drawn = left.scatter(x, y, c=intensity, s=7, lw=0, cmap="plasma")
