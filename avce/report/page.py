@@ -229,19 +229,19 @@ def _scores(
     drawn = board(evaluations, subject.published, subject.setting)
     compared = len(tables) > 1 and not is_classes(tables[0])
     return {
-        "board": _grid("scores of every run", drawn.columns, drawn.rows),
+        "board": _grid("scores of every run", "run", drawn.columns, drawn.rows),
         "unfair": [note for note in drawn.notes if note.startswith("not comparable")],
         "comparison": _comparison(subject, tables) if compared else None,
         "groups": list(_groups(subject, tables[0], drawn.columns)),
     }
 
 
-def _grid(name: str, columns: Sequence[str], lines: Iterable[Line]) -> Grid:
+def _grid(name: str, what: str, columns: Sequence[str], lines: Iterable[Line]) -> Grid:
     rows = [
         [line.name, counted(line), *(_value(c.value, c.interval, c.best) for c in line.cells)]
         for line in lines
     ]
-    return Grid(name, ["", "n", *columns], rows)
+    return Grid(name, [what, "n", *columns], rows)
 
 
 def _value(value: float | None, bounds: Interval | None = None, best: bool = False) -> Value:
@@ -280,7 +280,7 @@ def _groups(
             groups.sort(key=lambda g: np.nan_to_num(np.mean(g.scores[metric]), nan=-2))
             noun = column.removesuffix("_id")
             title = f"Per {noun} ({subject.runs[0].name}, {len(groups):,}, lowest first)"
-            yield _grid(title, columns, map(group_line, groups[:most]))
+            yield _grid(title, "group", columns, map(group_line, groups[:most]))
 
 
 # ---------------------------------------------------------------------------- what can be touched

@@ -247,9 +247,9 @@
       return best;
     }
 
-    const hover = onceAFrame((x, y) => {
+    const hover = onceAFrame((x, y) => show(nearest(x, y), x, y));
+    function show(i, x, y) {
       const { pen } = fitted(over);
-      const i = nearest(x, y);
       tip.hidden = i < 0;
       if (i < 0) return;
       const fromX = toX(value(points.label, i, 0)), fromY = toY(value(points.label, i, 1));
@@ -263,7 +263,7 @@
       pen.strokeStyle = css("--ink");
       pen.beginPath(); pen.arc(fromX, fromY, 6, 0, 7); pen.stroke();
       tell(i, x, y);
-    });
+    }
 
     function tell(i, x, y) {
       const thumbnail = points.thumbnails.get(i);
@@ -305,6 +305,31 @@
       event.preventDefault();
       zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2);
     }, { passive: false });
+
+    const WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    let reached = -1;  // the sample to which the arrow keys have come
+    under.addEventListener("keydown", (event) => {
+      if (event.key === "+" || event.key === "=") zoom(1 / 1.5);
+      else if (event.key === "-") zoom(1.5);
+      else if (WAYS[event.key]) step(...WAYS[event.key]);
+      else return;
+      event.preventDefault();
+    });
+    under.addEventListener("blur", () => { tip.hidden = true; fitted(over); });
+
+    function step(right, down) {  // to the nearest sample on the screen that lies that way
+      const where = shown(), place = (i) => [toX(value(where, i, 0)), toY(value(where, i, 1))];
+      const [fromX, fromY] = reached < 0 ? [size / 2, size / 2] : place(reached);
+      let least = Infinity;
+      for (let i = 0; i < store.n; i++) {
+        const [x, y] = place(i);
+        const along = (x - fromX) * right + (y - fromY) * down;
+        const aside = Math.abs((x - fromX) * down) + Math.abs((y - fromY) * right);
+        if (along < 1 || aside > along || x < 0 || y < 0 || x >= size || y >= size) continue;
+        if (along + aside < least) { least = along + aside; reached = i; }
+      }
+      if (reached >= 0) show(reached, ...place(reached));
+    }
 
     function zoom(by) {
       state.half = Math.min(1.12, Math.max(0.05, state.half * by));

@@ -131,6 +131,12 @@ class Chromium:
         self.mouse("mousePressed", x, y)
         self.mouse("mouseReleased", x, y)
 
+    def press(self, key: str) -> None:
+        """A key, for what has the focus."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+        self.settle()
+
     def middle(self, selector: str) -> tuple[float, float]:
         """The middle of an element in the window, scrolled to first."""
         rect = self.value(

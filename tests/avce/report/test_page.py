@@ -164,6 +164,26 @@ def test_the_page_lives_in_a_browser(browser, page, width, dark):
     assert browser.complaints == []
 
 
+def test_the_plane_is_walked_by_keyboard(browser, page):
+    """Arrows go from sample to sample and back, plus and minus zoom, and tables name their rows."""
+    browser.open(page)
+    browser.value("document.querySelector('#plane').focus()")
+    browser.press("ArrowRight")
+    first = browser.value(TIP)
+    browser.press("ArrowRight")
+    second = browser.value(TIP)
+    assert "label" in first and "label" in second and first != second
+    browser.press("+")
+    assert browser.value("document.querySelector('#plane-tip').hidden")
+    browser.press("-")
+    browser.press("ArrowLeft")
+    assert "label" in browser.value(TIP)
+    browser.value("document.querySelector('#plane').blur()")
+    assert browser.value("document.querySelector('#plane-tip').hidden")
+    empty = "[...document.querySelectorAll('th')].filter((head) => !head.textContent.trim()).length"
+    assert browser.value(empty) == 0
+
+
 TIP = "document.querySelector('#plane-tip').innerText"
 POINTED = """(async () => {  // sweep over the plane until a sample is under the pointer
   const over = document.querySelector("#plane-over"), tip = document.querySelector("#plane-tip");
