@@ -184,6 +184,15 @@ def test_the_plane_is_walked_by_keyboard(browser, page):
     assert browser.value(empty) == 0
 
 
+def test_on_paper_no_table_is_cut_and_what_needs_a_pointer_stays_away(browser, page):
+    browser.open(page, 720)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    cut = "[...document.querySelectorAll('.scroll')].filter((t) => t.scrollWidth > 720).length"
+    assert browser.value(cut) == 0
+    assert browser.value("getComputedStyle(document.querySelector('#scatter')).display") == "none"
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
 TIP = "document.querySelector('#plane-tip').innerText"
 POINTED = """(async () => {  // sweep over the plane until a sample is under the pointer
   const over = document.querySelector("#plane-over"), tip = document.querySelector("#plane-tip");
