@@ -29,16 +29,12 @@ from scipy.stats import t
 
 sys.path.insert(0, str(ROOT := Path(__file__).parent.parent))
 
-from avce.commands.join import labelled, stream
+from avce.commands.join import labelled
 from avce.config import Config
-from avce.method.build import build_method
-from avce.paper.sweep import claimed
 from avce.scores.intervals import compare
 from avce.scores.predictions import CONTEXT, predict_table
-from avce.training.record import read_record
 from avce.training.run_folder import load_run
-from avce.training.trainer import fit
-from benchmarks.recipes import budgeted, faces, last_scores, loader, logged, spread
+from benchmarks.recipes import budgeted, faces, last_scores, loader, logged, spread, train
 from shards import LabelIndex
 from shards.index import Selection
 
@@ -81,22 +77,6 @@ CONDITIONS: dict[str, Callable[[LabelIndex, Config], Selection]] = {
     "noisy": noisy,
     "few": few,
 }
-
-
-def train(rows: Selection, config: Config, index: LabelIndex, run: Path) -> None:
-    """One run on these rows, unless it is finished."""
-    with claimed(run) as lock:
-        if lock is None:
-            raise SystemExit(f"{run} is being trained by another process; wait for it")
-        begun = (run / "run.json").exists()
-        if begun and read_record(run).scores:
-            return
-        with (
-            closing(stream(rows, config, training=True)) as batches,
-            closing(loader(index, config, "val")) as held_out,
-        ):
-            fit(build_method(config), config, batches, held_out, run=run, resume=begun)
-    print(run, file=sys.stderr, flush=True)
 
 
 def pooled(runs: Sequence[Path], index: LabelIndex) -> pa.Table:
@@ -166,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 rows = CONDITIONS[condition](index, config)
                 passes = round(args.epochs * len(labelled(index, config, "train")) / len(rows))
                 config = replace(config, epochs=passes)  # as many steps for fewer faces
-                train(rows, config, index, folder / condition / name / f"seed{seed}")
+                train(name, config, index, folder / condition / name / f"seed{seed}", rows)
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for condition in args.only:
         show(condition, folder / condition, args.seeds, index)

@@ -39,6 +39,7 @@ from avce.training.run_folder import load_run
 from avce.training.trainer import fit
 from pipelines import Batches
 from shards import LABELS, LabelIndex
+from shards.index import Selection
 
 SAME = ("paper", "demo")  # other names of avce and of avce_joint
 HEAVY = ("resnet18", "caf_resnet18", "resnet50", "resnet101")  # only when named by --only
@@ -90,8 +91,10 @@ def loader(index: LabelIndex, config: Config, split: str) -> Batches:
     return stream(labelled(index, config, split), config, training=split == "train")
 
 
-def train(name: str, config: Config, index: LabelIndex, run: Path) -> None:
-    """One run, unless it is finished; a stopped one goes on."""
+def train(
+    name: str, config: Config, index: LabelIndex, run: Path, rows: Selection | None = None
+) -> None:
+    """One run, unless it is finished, on `rows` or the training split; a stopped one goes on."""
     with claimed(run) as lock:
         if lock is None:
             raise SystemExit(f"{run} is being trained by another process; wait for it")
@@ -100,10 +103,10 @@ def train(name: str, config: Config, index: LabelIndex, run: Path) -> None:
             return
         start = time.monotonic()
         with (
-            closing(loader(index, config, "train")) as stream,
+            closing(stream(rows or labelled(index, config, "train"), config, training=True)) as fed,
             closing(loader(index, config, "val")) as held_out,
         ):
-            fit(build_method(config), config, stream, held_out, run=run, resume=begun)
+            fit(build_method(config), config, fed, held_out, run=run, resume=begun)
     print(f"{run.name} {name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
 
 

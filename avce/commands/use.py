@@ -180,7 +180,8 @@ def predict(
             f"warning: {folder} learned from faces as {cut}, these are found by {cuts}: what that "
             "costs stands in docs/benchmarks.md; shards made with --crop detect are cut like these"
         )
-    tell(f"predicting by {folder}, weights {facts['weights']} of step {facts['step']}")
+    at = "" if facts["step"] is None else f" of step {facts['step']}"
+    tell(f"predicting by {folder}, weights {facts['weights']}{at}")
     form = result.form(again=None not in seen.sources.values())
     try:
         with bar("predicting") as progress:

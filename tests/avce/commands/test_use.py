@@ -62,6 +62,7 @@ def test_a_link_to_itself_is_left_out_and_no_bug(tmp_path, monkeypatch):
     assert out.returncode == 0, out.stderr
     assert f"symbolic links): 1, such as {tmp_path / 'loop.jpg'}" in out.stderr
     assert len((tmp_path / "o.csv").read_text().splitlines()) == 2
+    assert f"predicting by {STARTER}, weights model.safetensors\n" in out.stderr  # of no known step
     (tmp_path / "loop.csv").symlink_to("loop.csv")
     out = subprocess.run(
         [*command, str(tmp_path / "loop.csv"), str(tmp_path)], capture_output=True, text=True
