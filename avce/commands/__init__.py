@@ -85,7 +85,8 @@ def _told(error: Exception) -> int:
         error.message = plain(error.message)  # type: ignore[attr-defined]
         rich_format_error(error)  # type: ignore[arg-type]
         return error.exit_code  # type: ignore[attr-defined]
-    if isinstance(looped := error.__context__, OSError) and looped.errno == errno.ELOOP:
+    looped = error.__context__ if isinstance(error, RuntimeError) else None
+    if isinstance(looped, OSError) and looped.errno == errno.ELOOP:
         error = looped  # Path.resolve makes a bug of it
     if isinstance(error, ValueError | OSError):
         tell(f"error: {sentence_of(error)}", style="red")

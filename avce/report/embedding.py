@@ -30,7 +30,8 @@ def embed(
     if len(z) < 10:
         raise ValueError(f"{len(z)} samples are too few for an embedding; give 10 or more")
     perplexity = min(30.0, (len(z) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(z)
+    start = "pca" if np.ptp(z, axis=0).any() else "random"  # a z that is one point has no axes
+    points = TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(z)
     distance = np.linalg.norm(points - points.mean(0), axis=1)
     ranks = rankdata([np.linalg.norm(target, axis=1), distance], axis=1)
     spearman = np.corrcoef(ranks)[0, 1]

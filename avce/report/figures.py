@@ -318,7 +318,7 @@ def tsne(
     centred = embedding.points - embedding.points.mean(0)
     points = centred @ np.linalg.svd(centred, full_matrices=False)[2].T
     x, y = points.T
-    figure = blank(7.2, 0.9 + 3.0 * float(np.clip(np.ptp(y) / np.ptp(x), 0.4, 1.0)))
+    figure = blank(7.2, 0.9 + 3.0 * float(np.clip(np.ptp(y) / max(np.ptp(x), 1e-9), 0.4, 1.0)))
     left, right = figure.subplots(1, 2)
     intensity = np.hypot(*target.T)
     if thumbnails:
