@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import marshal
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from shards.building import plan as planning
@@ -56,8 +58,7 @@ class Planner:
             for name in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(name, str | Path):
                     for place in (self.raw / name, Path(name)):
-                        facts = _facts(lambda place=place: os.stat(place))  # noqa: PTH116
-                        digest.update(facts.encode())
+                        digest.update(repr(_facts(_stat(place))).encode())
         besides = {_identity(self.raw.stat()), _identity(self.store.local.stat())}
         files = 0
         for found in _look_into(str(self.raw), digest, besides):
@@ -165,45 +166,42 @@ def _program() -> str:
     return digest.hexdigest()
 
 
-def _facts(stat: Callable[[], os.stat_result]) -> str:
-    """Size and times, through links: the last of them nobody can set back."""
-    try:
-        found = stat()
-    except (OSError, ValueError):
-        return "none\n"
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n"
-
-
 def _look_into(folder: str, digest: Any, besides: set[tuple[int, int]]) -> Iterator[int]:
     """Every name below a folder, with the facts of what is no folder, into `digest`; how many files
     each folder has. Links to folders are followed as readers do, but not into the folders
     `besides`: the output, and those that led here."""
-    files: list[str] = []
+    files: list[tuple[str, int, int, int]] = []
     folders: list[tuple[str, tuple[int, int]]] = []
     with suppress(OSError):  # whoever reads it says so
         place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:  # names beside an open folder are found in half the time of whole paths
             for entry in os.scandir(place):
-                if _is_folder(entry):
-                    folders.append((entry.name, _identity(entry.stat())))
+                found = _stat(entry)
+                if found and S_ISDIR(found.st_mode):
+                    folders.append((entry.name, _identity(found)))
                 else:
-                    files.append(f"{entry.name} {_facts(entry.stat)}")
+                    files.append((entry.name, *_facts(found)))
         finally:
             os.close(place)
-    files.sort()
-    digest.update(os.fsencode(f"{folder}\n{len(files)}\n{''.join(files)}"))
+    digest.update(marshal.dumps((folder, sorted(files)), 2))  # a third of the time of words
     yield len(files)
     for name, here in sorted(folders):
         if here not in besides:
             yield from _look_into(f"{folder}/{name}", digest, besides | {here})
 
 
+def _stat(entry: os.DirEntry[str] | Path) -> os.stat_result | None:
+    """Of what an entry leads to, through links; None where that is nothing."""
+    try:
+        return entry.stat()
+    except (OSError, ValueError):
+        return None
+
+
+def _facts(found: os.stat_result | None) -> tuple[int, int, int]:
+    """Size and times: the last of them nobody can set back."""
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else (-1, 0, 0)
+
+
 def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False

@@ -17,6 +17,7 @@ from shards.labels.extra import extra_in
 from shards.labels.schema import BLOCK, LABELS, SCHEMA, checksum, row_offset
 
 PLACE = ["sample_key", "extension", "shard_offset", "image_size", "crc"]  # what `stored` needs
+_AND_JSON = re.compile(r"(.*) json ([0-9]+) [0-9]+ (.*)\.json")  # a line of an `.idx` with one
 
 
 def digest_of(tar: str, sha256: str, rows: pa.Table | pa.RecordBatch) -> bytes:
@@ -131,20 +132,19 @@ def is_idx(content: bytes, rows: pa.Table) -> bool:
     head, *lines = content.decode(errors="replace").split("\n")
     names = ("sample_key", "extension", "shard_offset", "image_size")
     places = zip(*(rows[name].to_pylist() for name in names), strict=True)
-    wanted = [_idx_line(*place) for place in places]
-    if head != f"v1.2 {len(wanted)}" or len(lines) != len(wanted) + 1 or lines.pop():
+    if head != f"v1.2 {len(rows)}" or len(lines) != len(rows) + 1 or lines.pop():
         return False
-    return all(
-        line == start or re.fullmatch(rest, line.removeprefix(start))
-        for line, (start, rest) in zip(lines, wanted, strict=True)
-    )
+    return all(_says(line, *place) for line, place in zip(lines, places, strict=True))
 
 
-def _idx_line(key: str, kind: str, offset: int, size: int) -> tuple[str, str]:
-    """What every line says of its image, and what may follow where a KEY.json was written."""
+def _says(line: str, key: str, kind: str, offset: int, size: int) -> bool:
+    """Whether a line of an `.idx` says of an image what is true, and no more than a KEY.json."""
     row = row_offset(offset, size)
     start = f"{kind} {offset} {size} {key}.{kind} row {row} 8 {key}.row"
-    return start, rf" json {row + 2 * BLOCK} [0-9]+ {re.escape(key)}\.json"
+    if line == start:
+        return True
+    more = _AND_JSON.fullmatch(line)
+    return more is not None and more.groups() == (start, str(row + 2 * BLOCK), key)
 
 
 def verify_idx(tar: Path, rows: pa.Table) -> list[str]:

@@ -122,10 +122,15 @@ def test_a_changed_image_and_a_cut_or_lost_tar_are_refused(copy):
         index.check_tar(0)
 
 
-@pytest.mark.parametrize("harm", ["cut", "emptied", "swapped", "removed", "longer", "tail"])
+@pytest.mark.parametrize(
+    "harm", ["cut", "emptied", "swapped", "removed", "longer", "tail", "bare", "other"]
+)
 def test_a_changed_idx_is_found_and_repaired(copy, harm):
     first, second = copy / "00000.idx", copy / "00001.idx"
     whole = first.read_bytes()
+    line = whole.split(b"\n")[1]
+    _, _, _, _, _, row, _, held = line.split()
+    json = b" json %d 9 %s.json" % (int(row) + 1024, held.removesuffix(b".row"))
     if harm == "removed":
         first.unlink()
     else:
@@ -135,6 +140,8 @@ def test_a_changed_idx_is_found_and_repaired(copy, harm):
             "swapped": second.read_bytes(),
             "longer": whole + b"\n",
             "tail": whole.replace(b"\n", b" json 1 2 x.json\n", 2),
+            "bare": whole.replace(line, json),  # what may follow, behind nothing
+            "other": whole.replace(line, line + json.replace(b" 9 ", b" -9 ")),
         }
         first.write_bytes(changed[harm])
     (problem,) = LabelIndex.open(copy).verify()
