@@ -49,7 +49,8 @@ class Vocabulary:
             raise ValueError(
                 f"class {wrong!r} stands among the codes {', '.join(sorted(numbers)[:5])}: codes "
                 f"are whole numbers from 0 to {MOST - 1}; write one kind, or --option null={wrong} "
-                "if it means that there is no label"
+                "if it means that there is no label, or --option columns=expression: if the column "
+                "holds no classes"
             )
         self.names = _named(names) if names else self._own(found)
         self.codes = {name.casefold(): code for code, name in self.names.items()}

@@ -52,6 +52,7 @@ SPLIT_NAMES = {
 NULLS = ("", "na", "n/a", "nan", "null", "none")  # in any column
 FOLDS, FRAMES = 2**7, 2**31  # what an index can count
 _PATH = re.compile(r"(?!\.)[^/\\\0]+(/(?!\.)[^/\\\0]+)*")
+_WHOLE_ID = re.compile(r"^([0-9]+)\.0+$")
 _RANGE = re.compile(r"([+-]?[0-9.]+)\.\.([+-]?[0-9.]+)")
 
 
@@ -86,6 +87,8 @@ def assign(names: Sequence[str], given: str, where: str) -> dict[str, str]:
     wanted: dict[str, str] = {}
     for part in filter(None, given.split(",")):
         role, _, name = part.strip().partition(":")
+        if role in wanted:
+            raise ValueError(f"columns={given}: {role} is named twice; name one column for it")
         wanted[role] = name
         joined = role == "path" and all(part in names for part in name.split("/"))
         if role not in ROLES or not (name in (*names, "") or joined):
@@ -247,8 +250,7 @@ def parse(
         box = _box([number(side) for side in CORNERS], corners=True)
         box = box or _box([number(side) for side in SIZE], corners=False)
         for role in ("box", "box_xywh"):
-            cell = text(role)
-            box = box or (_box(_cell(cell, 4), corners=role == "box") if cell else None)
+            box = box or _box(_cell(text(role), 4), corners=role == "box")
         role = "landmarks"
         landmarks = _landmarks(text("landmarks"))
         role = "time" if "start" not in roles else "start"
@@ -259,7 +261,8 @@ def parse(
         frame = whole("frame", FRAMES)
     except ValueError as error:
         shown = row.get(roles.get(role, ""), "")
-        raise ValueError(f"{role} {shown[:60]!r}: {error}") from None
+        step = _next_step(role, roles, shown[:60])
+        raise ValueError(f"{role} {shown[:60]!r}: {error}{step}") from None
     return Row(
         path=path,
         valence=values[0],
@@ -267,14 +270,33 @@ def parse(
         expression=expression,
         split=SPLIT_NAMES[split.casefold()] if split else None,
         fold=fold,
-        subject=text("subject"),
-        video=text("video"),
+        subject=_id(text("subject")),
+        video=_id(text("video")),
         frame=frame,
         seconds=seconds,
         box=box,
         landmarks=landmarks,
         others={name: row.get(column, "") for column, name in others.items()},
     )
+
+
+def _next_step(role: str, roles: Mapping[str, str], text: str) -> str:
+    """What to type where a column is not written as its role is, or holds something else."""
+    if role in ("valence", "arousal"):
+        if "," in text:
+            return "; pass --option decimal=, where 0,5 is a half"
+        null = f"or pass --option null={text} if it means that there is no label"
+        return f"; name the published scale with --option range=LOW..HIGH, {null}"
+    if role == "path" or role not in roles:
+        return ""
+    none = "start:,end:" if role == "start" else f"{role}:"
+    return f"; if {roles[role]!r} is no column of that kind, pass --option columns={none}"
+
+
+def _id(text: str | None) -> str | None:
+    """The number of a subject or film as others write it: 12.0, as pandas does beside nulls, is 12,
+    or one person would be two."""
+    return text if text is None else _WHOLE_ID.sub(r"\1", text)
 
 
 def _seconds(
@@ -305,9 +327,9 @@ def _box(
     box = (left, top, right, bottom) if corners else (left, top, left + right, top + bottom)
     if not (box[0] < box[2] and box[1] < box[3]):
         raise ValueError(f"the box {box} is empty")
-    if max(map(abs, known)) <= 1:
+    if min(box[2] - box[0], box[3] - box[1]) <= 1:
         raise ValueError(
-            f"the box {box} is smaller than a pixel; boxes are in pixels, so multiply shares by "
+            f"the box {box} is not larger than a pixel; boxes are in pixels, so multiply shares by "
             "the width and the height of the picture"
         )
     return box
@@ -322,17 +344,19 @@ def path_of(row: Mapping[str, str], column: str) -> str:
     return "/".join([*(part.rstrip("/") for part in parts[:-1]), *parts[-1:]]).removeprefix("./")
 
 
-def _cell(text: str, count: int, what: str = "") -> tuple[float, ...]:
-    found = foreign.numbers(re.sub(r"[,;\s]+", ";", text.strip("[]() \t")), ";")
-    if len(found) != count:
+def _cell(text: str | None, count: int, what: str = "") -> tuple[float, ...]:
+    """The numbers of a cell, in brackets or without, also in pairs; none of an empty one."""
+    plain = re.sub(r"[][(),;\s]+", ";", text or "").strip(";")
+    found = foreign.numbers(plain, ";") if plain else ()
+    if len(found) not in (0, count):
         raise ValueError(f"it has {len(found)} numbers, not {count}{what}")
     return found
 
 
 def _landmarks(text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
     found = _cell(text, 136, " (68 points x, y)")
+    if not found:
+        return None
     if max(map(abs, found)) <= 1:
         raise ValueError("they lie within one pixel; landmarks are in pixels, so multiply shares")
     return found

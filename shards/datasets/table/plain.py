@@ -113,8 +113,8 @@ def _columns(cells: _Cells, scale: Scale, others: Mapping[str, str]) -> Columns:
         _mapped(cells.text("expression"), lambda word: None if scale.is_null(word) else word),
         _mapped(cells.text("split"), lambda word: _split(word.casefold())),
         cells.whole("fold", FOLDS),
-        cells.text("subject"),
-        cells.text("video"),
+        _ids(cells.text("subject")),
+        _ids(cells.text("video")),
         cells.whole("frame", FRAMES),
         start,
         end,
@@ -167,6 +167,10 @@ def _mapped(texts: pa.Array, of: Callable[[str], str | None]) -> pa.Array:
     return pa.array(map(of, found.dictionary.to_pylist()), pa.string()).take(found.indices)
 
 
+def _ids(texts: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(texts, r"^([0-9]+)\.0+$", r"\1")
+
+
 def _split(word: str) -> str:
     if word not in SPLIT_NAMES:
         raise _OddError
@@ -194,8 +198,8 @@ def _boxes(cells: _Cells) -> np.ndarray:
         if roles[0] in cells.roles:
             found = known if corners else np.hstack([known[:, :2], known[:, :2] + known[:, 2:]])
             none = np.isnan(known[:, 0])
-            positive = (found[:, 0] < found[:, 2]) & (found[:, 1] < found[:, 3])
-            _require(none | (positive & (np.abs(known).max(axis=1) > 1)))
+            sides = (found[:, 2:] - found[:, :2]).min(axis=1)
+            _require(none | (sides > 1))
             boxes = np.where(np.isnan(boxes), found, boxes)
     return boxes
 

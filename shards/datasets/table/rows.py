@@ -250,7 +250,7 @@ def _arrow_blocks(root: Path, path: Path) -> Iterator[Block]:
             for batch in _BATCHES[path.suffix.lower()](file):
                 batch.validate(full=True)
                 names = _once([str(name).strip() for name in batch.schema.names])
-                cells = dict(zip(names, map(_column, batch.columns), strict=True))
+                cells = dict(zip(names, map(_column, names, batch.columns), strict=True))
                 numbers = np.arange(number + 1, number + batch.num_rows + 1)
                 number += batch.num_rows
                 yield Block(numbers, cells)
@@ -260,13 +260,18 @@ def _arrow_blocks(root: Path, path: Path) -> Iterator[Block]:
             ) from None
 
 
-def _column(values: pa.Array) -> pa.Array:
-    """The text of each value."""
+def _column(name: str, values: pa.Array) -> pa.Array:
+    """The text of each value; raises ValueError for bytes, which are none."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = values.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
         return values.cast(pa.string()).fill_null("")
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        raise ValueError(
+            f"column {name!r} holds bytes; write images to files and their paths to the table, or "
+            "leave the column out"
+        )
     return pa.array(map(_text, values.to_pylist()), pa.string())
 
 

@@ -51,7 +51,9 @@ def sources(root: Path, labels: str, encoding: str) -> list[Source]:
         and (folder / name).stem.casefold() in (*_TABLES, *([] if split else SPLIT_NAMES))
     ]
     found = found or [
-        _class_source(root, folder, split) for folder, split in places if _class_folders(folder)
+        _class_source(root, folder, split)
+        for folder, split in places
+        if _without_table(root, _class_folders(folder))
     ]
     if not found:
         raise ValueError(
@@ -70,6 +72,17 @@ def _table_source(root: Path, path: Path, split: str | None, encoding: str) -> S
 def _class_folders(folder: Path) -> list[Path]:
     inner = (path for path in foreign.folders(folder) if path.name.casefold() not in SPLIT_NAMES)
     return [path for path in inner if any(map(_is_shown, _inside(path)))]
+
+
+def _without_table(root: Path, classes: list[Path]) -> list[Path]:
+    """The folders; raises ValueError where one holds a table, which says what a class cannot."""
+    for path in (folder / name for folder in classes for name in foreign.names(folder)):
+        if path.suffix.lower() in FORMATS and path.stem.casefold() in (*_TABLES, *SPLIT_NAMES):
+            raise ValueError(
+                f"{path} lies among pictures that would be a class by their folder; name it with "
+                f"--option labels={path.relative_to(root)}, or take it out of the folder"
+            )
+    return classes
 
 
 def _is_shown(path: Path) -> bool:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from shards.datasets.preflight import check_each, strictness
 from shards.datasets.table.classes import MOST, Vocabulary
@@ -81,8 +83,8 @@ def file_at(path: str) -> tuple[int, int]:
 
 
 def _faces(paths: list[str], numbers: np.ndarray) -> list[Any]:
-    """What tells a row from others: its path, and with it frame, seconds and box, (n, 7), where it
-    has any."""
+    """What tells a row from others: its path, and with it the numbers of its box, of a film those
+    of frame and seconds too, where it has any."""
     none: list[bool] = np.asarray(np.isnan(numbers).all(axis=1)).tolist()
     if all(none):
         return paths
@@ -97,6 +99,7 @@ class Survey:
     dealing: Dealing
     rows: int = 0
     missing: int = 0
+    absent: list[str] = field(default_factory=list)  # the first of them
     halves: int = 0  # rows with one of valence and arousal
     nobody: int = 0  # rows without the subject that splits are dealt by
     unfit: set[tuple[Path, int]] = field(default_factory=set)
@@ -139,8 +142,7 @@ class Survey:
         """Note rows that are plain, each with a split and a face of its own; False for others."""
         splits, folds = self.dealing.places(columns, table.source.split)
         paths = columns.path.to_pylist()
-        numbers = [columns.frame, columns.start, columns.end, columns.box]
-        faces = _faces(paths, np.column_stack(numbers))
+        faces = _faces(paths, columns.box)
         seen, new = self._seen.setdefault(table.images, set()), set(faces)
         if None in splits or len(new) < len(faces) or not seen.isdisjoint(new):
             return False
@@ -148,12 +150,12 @@ class Survey:
         files = [file_at(f"{table.images}/{path}") for path in paths]
         before = [self._last, *paths[:-1]]
         each = zip(files, paths, before, strict=True)
-        self.missing += sum(file[0] < 0 and path != last for file, path, last in each)
+        self._miss(table, [path for file, path, last in each if file[0] < 0 and path != last])
         self.rows += len(paths)
         self._intervals.clear()
         self._last = paths[-1]
         self.pieces.append(Piece(len(paths), np.array(files), splits, folds))
-        self._note_all(columns, paths, splits)
+        self._note_all(table, columns, splits)
         for _, row in table.parsed(block.part(0, _SHOWN - len(self.shown))):
             self._show(row)
         return True
@@ -163,7 +165,8 @@ class Survey:
             self.rows += 1
             problem = None
             if isinstance(row, Row) and row.path != self._last:
-                self.missing += file_at(f"{table.images}/{row.path}")[0] < 0
+                there = file_at(f"{table.images}/{row.path}")[0] >= 0
+                self._miss(table, [] if there else [row.path])
                 self._intervals.clear()
                 self._last = row.path
                 if is_film(row.path) and row.path in self._films:
@@ -176,6 +179,11 @@ class Survey:
                     self.problems.append(f"{table.source.path}: row {number}: {problem}")
             elif isinstance(row, Row):
                 self._note(table, row)
+
+    def _miss(self, table: Table, paths: list[str]) -> None:
+        self.missing += len(paths)
+        few = paths[: _SHOWN - len(self.absent)]
+        self.absent += [f"{table.images}/{path}" for path in few]
 
     def _wrong(self, table: Table, row: Row) -> str | None:
         """Why a row cannot be used beside the others."""
@@ -194,7 +202,9 @@ class Survey:
                     f"its interval overlaps another of {row.path}; a frame has one label, so end "
                     "one where the next begins, or give each face its box"
                 )
-        numbers = [row.frame, *(row.seconds or (None,) * 2), *(row.box or (None,) * 4)]
+        numbers: list[Any] = [*(row.box or (None,) * 4)]  # a picture has no frames
+        if is_film(row.path):
+            numbers += [row.frame, *(row.seconds or (None,) * 2)]
         (face,) = _faces([row.path], np.array([numbers], float))
         seen = self._seen.setdefault(table.images, set())
         if face in seen:
@@ -225,14 +235,15 @@ class Survey:
         self.nobody += self.dealing.by == "subject" and row.subject is None
         split, _ = self.dealing.place(row, table.split_of(row))
         self.splits[split] += 1
-        film = row.video or (row.path if is_film(row.path) else None)
-        for kind, group in (("subject", row.subject), ("film", film), ("picture", row.path)):
+        name = f"{table.below}{row.path}"
+        film = row.video or (name if is_film(row.path) else None)
+        for kind, group in (("subject", row.subject), ("film", film), ("picture", name)):
             if group is not None and (kind != "picture" or not is_film(row.path)):
                 self._side(kind, group, split)
         self.kept.look(row.others)
         self._show(row)
 
-    def _note_all(self, columns: Columns, paths: list[str], splits: Sequence[Any]) -> None:
+    def _note_all(self, table: Table, columns: Columns, splits: Sequence[Any]) -> None:
         """The same of many pictures."""
         labels = np.stack([columns.valence, columns.arousal])
         known = ~np.isnan(labels)
@@ -249,7 +260,8 @@ class Survey:
                 if group is not None:
                     self._side(kind, group, split)
         pictures = self._sides.setdefault("picture", {})
-        for path, split in zip(paths, splits, strict=True):
+        names = pc.binary_join_element_wise(pa.scalar(table.below), columns.path, "")
+        for path, split in zip(names.to_pylist(), splits, strict=True):
             if pictures.setdefault(path, split) != split:
                 self._side("picture", path, split)
         self.kept.look_at(columns.others)
@@ -290,8 +302,9 @@ def judge(
     level = strictness(allow_count)
     for table in tables:
         _judge_columns(table, found.kept, findings)
-    for name, why in found.kept.left_out.items():
-        findings.check("kept columns", False, f"column {name!r} is left out: {why}", level="warn")
+    left_out = [f"column {name!r} is left out: {why}" for name, why in found.kept.left_out.items()]
+    if left_out:
+        check_each(findings, "kept columns", left_out, "", level="warn")
     _judge_range(tables[0].scale, found, findings)
     _judge_classes(vocabulary, found, findings)
     _judge_splits(found, findings)
@@ -304,8 +317,9 @@ def judge(
     findings.check(
         "images",
         found.missing == 0,
-        f"{found.missing:,} images of {found.rows:,} rows are missing below {tables[0].images}"
-        + ("; restore them, or pass --allow-count to leave them out" if found.missing else ""),
+        f"{found.missing:,} images of {found.rows:,} rows are missing"
+        + f", as {', '.join(found.absent)}; restore them, or pass --allow-count to leave them out"
+        * bool(found.missing),
         level=level,
     )
 
@@ -387,6 +401,14 @@ def _judge_splits(found: Survey, findings: Findings) -> None:
     way = "the split is given" if by == "given" else f"a fifth is val, dealt by {by}"
     said = ", ".join(f"{rows:,} {split}" for split, rows in counts.items())
     findings.check("splits", True, f"{way}: {said} rows", facts={"by": by, "rows": counts})
+    if counts and "val" not in counts and "train" in counts:
+        findings.check(
+            "validation",
+            False,
+            "no row is for validation; write a split, pass --option split=subject, video or image "
+            "with another split_seed, or, where folds count from 1, train with --fold 1",
+            level="warn",
+        )
     if found.nobody:
         findings.check(
             "subjects",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from shards.datasets.table.columns import Scale, assign, parse
@@ -154,6 +156,10 @@ def test_boxes_come_by_corners_or_by_size() -> None:
         ("frame", "-1", "is no whole number from 0"),
         ("fold", "128", "fold '128': 128 is no whole number from 0 to 127"),
         ("landmarks", "1;2;3", "it has 3 numbers, not 136"),
+        ("valence", "50%", "scale with --option range=LOW..HIGH, or pass --option null=50% if"),
+        ("valence", "0,5", "pass --option decimal=,"),
+        ("time", "2021-03-04", "if 'time' is no column of that kind, pass .* columns=time:"),
+        ("split", "0", "pass --option columns=split:"),
         ("landmarks", ";".join(["0.5"] * 136), "landmarks are in pixels"),
         ("valence", "0,5", "valence '0,5': more than one number .* have a point and no comma"),
         ("time", "-1", "-1 s lies before the film begins"),
@@ -173,6 +179,7 @@ def test_a_wrong_value_is_named(column: str, text: str, sentence: str) -> None:
         ({"start": "2", "end": "2"}, "an interval ends after its start"),
         ({"x": "0.1", "y": "0.2", "w": "0.5", "h": "0.6"}, "boxes are in pixels, so multiply"),
         ({"left": "0", "top": "0", "right": "1", "bottom": "1.0"}, "boxes are in pixels"),
+        ({"left": "0", "top": "0.1", "right": "1.02", "bottom": "1"}, "boxes are in pixels"),
         ({"x": "1", "y": "2", "w": "5", "h": ""}, "a side of the box is missing"),
     ],
 )
@@ -180,3 +187,23 @@ def test_what_cannot_be_is_named(columns: dict[str, str], sentence: str) -> None
     row = {"path": "a.jpg", **columns}
     with pytest.raises(ValueError, match=sentence):
         parse(row, {name: name for name in row}, UNIT)
+
+
+PAIRS = [[float(k), k + 0.5] for k in range(68)]
+FLAT = [side for pair in PAIRS for side in pair]
+
+
+@pytest.mark.parametrize("text", [json.dumps(PAIRS), json.dumps(FLAT)])
+def test_landmarks_may_stand_in_pairs(text: str) -> None:
+    row = {"path": "a", "landmarks": text}
+    found = parse(row, {name: name for name in row}, UNIT)
+    assert found.landmarks == tuple(FLAT)
+
+
+def test_an_empty_list_is_no_box() -> None:
+    assert parse({"path": "a", "box": "[]"}, {"path": "path", "box": "box"}, UNIT).box is None
+
+
+def test_a_role_is_named_once() -> None:
+    with pytest.raises(ValueError, match="valence is named twice; name one column for it"):
+        assign(["path", "v1", "v2", "a"], "valence:v1,valence:v2", "t")

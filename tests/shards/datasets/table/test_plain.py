@@ -35,18 +35,31 @@ NUMBER = st.sampled_from(
     ]
 )
 WORDS = st.sampled_from(["happy", "Happy", "-2", "none", "", " sad ", "3.0", "é", "ẞ"])
+IDS = st.sampled_from(["anna", "12.0", "12", "012.00", "1.10", "none", " 7.0 "])
 PATHS = st.sampled_from(
     ["a.jpg", "x/a.jpg", "./a.jpg", "a", "/a.jpg", "x//a", "x/../a", "x\\a.jpg", "", "a.mp4", "x/"]
 )
-BOXES = st.sampled_from(["", "1,2,4,6", "[1 2 4 6]", "(1; 2; 4; 6)", "1 2 3", "4 4 1 1", "0 0 1 1"])
+BOXES = st.sampled_from(
+    [
+        "",
+        "1,2,4,6",
+        "[1 2 4 6]",
+        "(1; 2; 4; 6)",
+        "[[1, 2], [4, 6]]",
+        "[]",
+        "1 2 3",
+        "4 4 1 1",
+        "0 0 1 1",
+    ]
+)
 SPLITS = st.sampled_from(["train", "Validation", "", "dev", "none", "other"])
 CELLS = {
     **dict.fromkeys(ROLES, NUMBER),
     "path": PATHS,
     "expression": WORDS,
     "split": SPLITS,
-    "subject": WORDS,
-    "video": WORDS,
+    "subject": IDS,
+    "video": IDS,
     "box": BOXES,
     "box_xywh": BOXES,
     "landmarks": st.sampled_from(["", ";".join(map(str, range(136))), "1;2", "0 " * 136]),

@@ -105,6 +105,13 @@ def test_a_comma_is_decimal_where_nothing_else_can_be_meant(tmp_path: Path) -> N
         read_tree(table, tmp_path, decimal=";")
 
 
+def test_a_column_of_bytes_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"path": ["a.jpg"], "thumb": [b"1"]}), path)
+    with pytest.raises(ValueError, match=r"column 'thumb' holds bytes; .* or leave the column out"):
+        list(rows_of(tmp_path, path))
+
+
 def test_nothing_of_a_parquet_file_is_lost_in_silence(tmp_path: Path) -> None:
     pictures(tmp_path, "a.jpg")
     image, values = pa.array([{"bytes": None, "path": "a.jpg"}]), pa.array([0.5])

@@ -76,3 +76,11 @@ def test_a_split_given_for_some_is_not_dealt_for_all(tmp_path: Path) -> None:
     reading = read_tree(table, tmp_path)
     assert_stops(reading, "row 1: it has no split; write one, or pass --option split=")
     assert len(read_tree(table, tmp_path, split="image").samples) == 3
+
+
+def test_a_table_among_pictures_is_no_class(tmp_path: Path) -> None:
+    pictures(tmp_path, "data/a.jpg")
+    (tmp_path / "data/metadata.csv").write_text("file_name,valence,arousal\na.jpg,0.5,-0.5\n")
+    with pytest.raises(ValueError, match=r"name it with --option labels=data/metadata\.csv"):
+        read_tree(table, tmp_path)
+    assert [s.valence for s in read_tree(table, tmp_path, labels="data/metadata.csv").samples]

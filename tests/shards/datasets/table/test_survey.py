@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from shards.datasets import table
 from shards.standins.layouts import write_video
@@ -88,6 +89,7 @@ def test_one_axis_of_a_row_is_said(tmp_path: Path) -> None:
     [
         ("a.jpg,train,anna,\nb.jpg,val,anna,", "subject anna is in train and val"),
         ("a.jpg,train,,v1\nb.jpg,test,,v1", "film v1 is in test and train"),
+        ("a.jpg,train,12.0,\nb.jpg,val,12,", "subject 12 is in train and val"),
     ],
 )
 def test_leaks_across_splits_are_said(rows: str, split: str, tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_dealing_by_less_than_the_subject_is_said(tmp_path: Path) -> None:
     reading = of_pictures(tmp_path, f"path,person\n{rows}", split="image")
     assert {s.split for s in reading.samples} == {"train", "val"}
     assert "subject anna is in train and val" in reading.warnings
-    assert not read_tree(table, tmp_path).warnings
+    assert "is in train and val" not in read_tree(table, tmp_path).warnings
 
 
 def test_rows_without_subject_are_counted(tmp_path: Path) -> None:
@@ -177,3 +179,38 @@ def test_a_film_may_be_labelled_as_a_whole_where_that_is_said(tmp_path: Path) ->
 def test_pictures_keep_their_time(tmp_path: Path) -> None:
     reading = of_pictures(tmp_path, "path,time,frame\na.jpg,2.5,7\nb.jpg,,\n")
     assert [(s.timestamp_s, s.frame_index) for s in reading.samples] == [(2.5, 7), (None, None)]
+
+
+def test_a_picture_has_no_frames(tmp_path: Path) -> None:
+    """Of an animation the first is read: two labels of two frames would be of the same pixels."""
+    Image.new("L", (40, 40)).save(
+        tmp_path / "a.gif", save_all=True, append_images=[Image.new("L", (40, 40), 9)]
+    )
+    rows = "a.gif,0,0.5,0.5\na.gif,1,-0.5,-0.5\n"
+    (tmp_path / "labels.csv").write_text(f"path,frame,valence,arousal\n{rows}")
+    assert_stops(read_tree(table, tmp_path), "row 3: a.gif is listed twice; keep one row")
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    reading = of_pictures(tmp_path, "path\na.jpg\n" + "".join(f"gone{k}.jpg\n" for k in range(9)))
+    assert_stops(reading, "9 images of 10 rows are missing, as .*/gone0.jpg, .*/gone4.jpg; restore")
+
+
+def test_pictures_of_one_name_are_two(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        pictures(tmp_path, f"{split}/1.jpg")
+        (tmp_path / split / "metadata.csv").write_text("file_name\n1.jpg\n")
+    assert not read_tree(table, tmp_path).warnings
+
+
+def test_nobody_to_validate_on_is_said(tmp_path: Path) -> None:
+    reading = of_pictures(tmp_path, "path,fold\na.jpg,1\nb.jpg,2\n")
+    assert "no row is for validation" in reading.warnings
+    assert "where folds count from 1, train with --fold 1" in reading.warnings
+
+
+def test_a_few_columns_too_many_are_named(tmp_path: Path) -> None:
+    names = ",".join(f"k{k}" for k in range(300))
+    reading = of_pictures(tmp_path, f"path,{names}\na.jpg,{',' * 299}\nb.jpg,{',' * 299}\n")
+    said = [one for one in details(reading, "kept columns") if "left out" in one or "more" in one]
+    assert len(said) == 21 and said[-1] == "216 more problems of this kind"
