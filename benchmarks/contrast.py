@@ -9,7 +9,7 @@ L_AVCE, without L_dis, without both. Three conditions: the labels as they were d
 labels with normal noise of 0.35 on each axis; one tenth of the faces. Scores are of the last
 weights, on people held out whose labels are true. `gain` is CCC of AVCE less that of the row:
 mean and 95 % interval over seeds (Student's t on paired differences), and beside it the 95 %
-interval over images with the predictions of all seeds pooled. A finished run is not repeated.
+interval over people with the predictions of all seeds pooled. A finished run is not repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,16 @@ from avce.config import Config
 from avce.scores.intervals import compare
 from avce.scores.predictions import CONTEXT, predict_table
 from avce.training.run_folder import load_run
-from benchmarks.recipes import budgeted, faces, last_scores, loader, logged, spread, train
+from benchmarks.recipes import (
+    budgeted,
+    faces,
+    last_scores,
+    loader,
+    logged,
+    spread,
+    train,
+    with_people,
+)
 from shards import LabelIndex
 from shards.index import Selection
 
@@ -88,22 +97,23 @@ def pooled(runs: Sequence[Path], index: LabelIndex) -> pa.Table:
             table = predict_table(method, held_out, index.table.select(CONTEXT))
         rows = pc.add(table["row"].cast(pa.int64()), number * len(index))
         tables.append(table.set_column(table.column_names.index("row"), "row", rows))
-    return pa.concat_tables(tables)
+    return with_people(pa.concat_tables(tables))
 
 
 def gain(
     whole: tuple[pa.Table, list[float]], other: tuple[pa.Table, list[float]], axis: int
 ) -> str:
-    """CCC of AVCE less another's: over seeds, then over images."""
+    """CCC of AVCE less another's: over seeds, then over people."""
     gaps = [a - b for a, b in zip(whole[1], other[1], strict=True)]
     mean = statistics.fmean(gaps)
     cell = f"{mean:+.3f}"
     if len(gaps) > 1:
         half = t.ppf(0.975, len(gaps) - 1) * statistics.stdev(gaps) / len(gaps) ** 0.5
         cell += f" [{mean - half:+.3f}, {mean + half:+.3f}]"
-    found = [gap for gap in compare(other[0], whole[0]) if gap.metric == "ccc"][axis]
+    gaps_of_people = compare(other[0], whole[0], clusters="person")
+    found = [gap for gap in gaps_of_people if gap.metric == "ccc"][axis]
     if found.interval:
-        cell += ", images [{:+.3f}, {:+.3f}]".format(*found.interval)
+        cell += ", people [{:+.3f}, {:+.3f}]".format(*found.interval)
     return cell
 
 

@@ -18,14 +18,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+sys.path.insert(0, str(ROOT := Path(__file__).parent.parent))
+
 from avce.scores.intervals import Difference, assess, compare
 from avce.scores.predictions import read_predictions
 from avce.training.record import Ending, read_record
+from benchmarks.recipes import with_people
 from shards import LabelIndex
 from shards.finder import overlap
-from shards.standins.affectnet import Cast
 
-ROOT = Path(__file__).parent.parent
 CROPS = {"published": "box", "detected": "detect"}
 
 
@@ -54,16 +55,6 @@ def asked(folder: Path, run: str, shards: str, seed: int) -> pa.Table:
     to = folder / f"{run}-on-{shards}-{seed}.arrow"
     avce("eval", folder / f"run-{run}-{seed}", "--shards", folder / shards, "--save", to)
     return read_predictions(to).sort_by("sample_key")
-
-
-def persons(n: int) -> dict[str, str]:
-    """Name of a drawing -> who is on it; the stand-in, like AffectNet, does not publish it."""
-    cast = Cast(n, 0, "easy", True)
-    return {
-        Path(cast.path_of(person, image, "jpg")).stem: str(person)
-        for person in range(cast.persons)
-        for image in range(cast.images_of(person))
-    }
 
 
 def common(tables: list[pa.Table]) -> list[pa.Table]:
@@ -113,15 +104,9 @@ def main() -> None:
     sizes = [np.sqrt((b[2:] - b[:2]).prod() / (a[2:] - a[:2]).prod()) for a, b in pairs]
     print(f"found {len(both[1])} of {len(both[0])}; IoU median {np.median(shared):.3f}, least "
           f"{min(shared):.3f}; side {np.median(sizes):.3f} of the published")  # fmt: skip
-    known = persons(words.n)
     names = [(run, shards) for shards in CROPS for run in (shards, *({*CROPS} - {shards}))]
     found = common([asked(words.folder, *name, words.seed) for name in names])
-    keys = found[0]["sample_key"].to_pylist()
-    people = pa.array([known[key.rsplit("_", 1)[-1]] for key in keys])
-    tables = {
-        name: table.append_column("person", people)
-        for name, table in zip(names, found, strict=True)
-    }
+    tables = {name: with_people(table, n=words.n) for name, table in zip(names, found, strict=True)}
     for (run, shards), table in tables.items():
         print(f"trained on {run}, asked on {shards} (n = {len(table)}): CCC {scored(table)}")
         if run != shards:

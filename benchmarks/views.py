@@ -5,7 +5,7 @@
 
 All train as `avce_joint` (`benchmarks/recipes.py`: 64 pixels, batches of 32, as many steps, so as
 much time), from random weights unless `--set` gives others; a variant changes the fields it names.
-All is measured on the last weights and on the people held out: CCC with 95 % intervals over images,
+All is measured on the last weights and on the people held out: CCC with 95 % intervals over people,
 the predictions of all seeds pooled; entries that the attentive view keeps; faces that keep one, and
 more than two; faces that share the commonest leader, the entry with the largest weight; the
 gradient of the contrastive term that reaches z through either view, of a face; the largest entry of
@@ -32,7 +32,7 @@ from avce.scores.intervals import assess
 from avce.scores.metrics import Scores
 from avce.scores.predictions import CONTEXT, predict_table
 from avce.training.run_folder import load_run
-from benchmarks.recipes import budgeted, faces, loader, train
+from benchmarks.recipes import budgeted, faces, loader, train, with_people
 from shards import LabelIndex
 
 CALM = ("start=torch", "norm=none")
@@ -103,10 +103,10 @@ def look(run: Path, index: LabelIndex) -> tuple[pa.Table, Seen]:
     return table, Seen.of(method, z)
 
 
-def row(name: str, runs: Sequence[Path], index: LabelIndex) -> str:
+def row(name: str, runs: Sequence[Path], index: LabelIndex, level: str) -> str:
     """A line of the table."""
     tables, seen = zip(*(look(run, index) for run in runs), strict=True)
-    found = assess(pa.concat_tables(tables))
+    found = assess(with_people(pa.concat_tables(tables), level), clusters="person")
     assert isinstance(found.scores, Scores)
     cells = []
     for k in range(2):
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for name in args.only:
         runs = [folder / name / f"seed{seed}" for seed in range(args.seeds)]
-        print(row(name, runs, index), flush=True)
+        print(row(name, runs, index, args.level), flush=True)
 
 
 if __name__ == "__main__":
