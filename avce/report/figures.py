@@ -155,12 +155,12 @@ def plane(
     Density is on a log scale. An arrow leads from the mean label of a cell to its mean prediction;
     cells with fewer than 5 samples are left out, or 1 where the set is small.
     """
-    figure = blank(7.2, 2.5)
+    figure = blank(7.2, 2.7)
     panels = figure.subplots(1, 3)
     for panel, points, text in zip(
         panels[:2],
         (target, preds),
-        ("labels", f"predictions {short(name, 20)}".strip()),
+        ("labels", f"{short(name, 20)}\npredictions".strip()),
         strict=True,
     ):
         _circumplex(panel, text)
@@ -288,8 +288,10 @@ def activation_maps(sheets: Sequence[Sheet]) -> Figure:
             for k in range(2):
                 row[1 + 2 * j + k].imshow(overlaid(sheet.image, sheet.maps[name][k]))
     for j, name in enumerate(names):
+        run, _, head = name.partition(" ")
         for k in range(2):
-            panels[0, 1 + 2 * j + k].set_title(f"{short(name, 16)}\n{AXES[k]}", fontsize=7)
+            title = f"{short(run, 14)}\n{AXES[k]} {head}"
+            panels[0, 1 + 2 * j + k].set_title(title, fontsize=7)
     for panel in panels.flat:
         panel.set_xticks([])
         panel.set_yticks([])

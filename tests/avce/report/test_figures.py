@@ -108,12 +108,27 @@ def test_long_names_are_told_apart_and_print_over_nothing():
     ):
         with figures.theme("light"):
             figure = draw()
-            figure.draw_without_rendering()
-            texts = [t for t in figure.findobj(Text) if t.get_visible()]
-            words = [t for t in texts if any(map(str.isalpha, t.get_text()))]
-            shown = [word.get_window_extent() for word in words]  # numbers may lie out of view
-            assert not any(a.overlaps(b) for a, b in combinations(shown, 2))
+            assert_legible(figure)
             assert all(axes.get_window_extent().width > 100 for axes in figure.axes)
+
+
+@pytest.mark.parametrize("name", ["demo-20261125-185157", f"avce-{'seed-' * 6}20261125-185157"])
+def test_the_names_that_runs_are_given_print_over_nothing(name):
+    dark = np.zeros((32, 32, 3), np.uint8)
+    maps = {f"{name} ({head})": np.zeros((2, 32, 32)) for head in "RH"}
+    with figures.theme("light"):
+        assert_legible(figures.plane(TARGET, PREDS["AVCE"], name=name))
+        assert_legible(figures.activation_maps([figures.Sheet(dark, maps)]))
+
+
+def assert_legible(figure):
+    """No text lies on another, or out of the picture."""
+    figure.draw_without_rendering()
+    texts = [t for t in figure.findobj(Text) if t.get_visible()]
+    words = [t for t in texts if any(map(str.isalpha, t.get_text()))]
+    shown = [word.get_window_extent() for word in words]  # numbers may lie out of view
+    assert not any(a.overlaps(b) for a, b in combinations(shown, 2))
+    assert all(one.x1 <= figure.bbox.x1 and one.y1 <= figure.bbox.y1 for one in shown)
 
 
 def test_printed_rows_that_are_not_comparable_are_marked_in_the_picture():
