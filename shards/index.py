@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from shards.labels.extra import aligned, extra_in
 from shards.labels.integrity import PLACE, digest_of, stored, verify_idx, verify_tar
 from shards.labels.opening import open_table
+from shards.labels.packing import decoded, together
 from shards.labels.schema import BLOCK as BLOCK
 from shards.labels.schema import LABELS as LABELS
-from shards.labels.schema import LENGTHS, VOCABULARY, metadata_of
+from shards.labels.schema import LENGTHS, VOCABULARY, kind_of, metadata_of
 from shards.labels.schema import SCHEMA as SCHEMA
 from shards.labels.schema import checksum as checksum
 from shards.labels.schema import row_offset as row_offset
@@ -35,8 +36,7 @@ class LabelIndex:
         self.folders = tuple(folders)
         self._metadata = [metadata_of(t.schema) for t in tables]
         self._tables = tables  # as they were written: their digests are over their own columns
-        table = pa.concat_tables([t.replace_schema_metadata(None) for t in aligned(tables)])
-        self.table: pa.Table = table.unify_dictionaries() if len(tables) > 1 else table
+        self.table: pa.Table = together(aligned(tables)).replace_schema_metadata(None)
         self.folder_starts = np.cumsum([0] + [t.num_rows for t in tables], dtype=np.int64)
 
     @classmethod
@@ -121,7 +121,9 @@ class LabelIndex:
         """Rows per value of a column of words or small numbers; nulls are not counted."""
         if pa.types.is_dictionary(self._column(name).type):
             words, codes = self._words(name), self._codes(name)
-            counted = zip(words, np.bincount(codes, minlength=len(words)).tolist(), strict=True)
+            numbers = np.bincount(codes[codes >= 0], minlength=len(words))
+            counted = zip(words, numbers.tolist(), strict=True)
+            counted = counted if name in VOCABULARY else sorted(counted)
         else:
             pairs = pc.value_counts(self._column(name).drop_null())
             counted = sorted(zip(*(pairs.field(k).to_pylist() for k in range(2)), strict=True))
@@ -228,14 +230,10 @@ class LabelIndex:
         return chunks[0].dictionary.to_pylist() if chunks else []
 
     def _codes(self, name: str) -> np.ndarray:
-        chunks = [chunk.indices.to_numpy() for chunk in self._column(name).chunks]
-        return np.concatenate(chunks) if chunks else np.zeros(0, np.int8)
-
-    def _has_code(self, name: str, wanted: list[int]) -> np.ndarray:
-        """Rows whose word is one of these."""
-        table = np.zeros(len(self._words(name)), bool)
-        table[[code for code in wanted if code >= 0]] = True
-        return table[self._codes(name)]
+        """The number of each row's word, -1 where there is none."""
+        chunks = self._column(name).chunks
+        codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
+        return np.concatenate(codes) if codes else np.zeros(0, np.int8)
 
     def _matches(self, name: str, wanted: Any) -> np.ndarray:
         values = list(wanted) if isinstance(wanted, list | tuple | set | range) else [wanted]
@@ -245,30 +243,39 @@ class LabelIndex:
             return np.isin(found, values)
         column = self._column(name)
         if name in VOCABULARY:
-            return self._has_code(name, [self._code(name, value) for value in values])
-        if pa.types.is_dictionary(column.type):
-            words = self._words(name)
-            return self._has_code(name, [words.index(v) for v in values if v in words])
+            for value in values:
+                self._require_word(name, value)
+        kind = kind_of(self.table.schema.field(name))
+        coded = pa.types.is_dictionary(column.type)
         try:
-            value_set = pa.array(values, column.type)
+            value_set = pa.array(values, column.type.value_type if coded else kind)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise ValueError(f"{name} holds {column.type}, not {wanted!r}: {error}") from None
-        found = pc.call_function("is_in", [column], pc.SetLookupOptions(value_set))
-        return found.to_numpy()
+            raise ValueError(f"{name} holds {kind}, not {wanted!r}: {error}") from None
+        if not coded:
+            return pc.is_in(column, value_set=value_set).to_numpy()
+        found = pc.is_in(pa.array([*self._words(name), None], value_set.type), value_set=value_set)
+        return found.to_numpy(zero_copy_only=False)[self._codes(name)]  # the last for null
 
-    def _code(self, name: str, value: Any) -> int:
+    def _require_word(self, name: str, value: Any) -> None:
         words = self._words(name)
-        if len(words) and value not in words:
+        if words and value not in words:
             raise ValueError(f"{name} {value!r} does not exist; it is one of {', '.join(words)}")
-        return words.index(value) if words else -1
 
     def _satisfies(self, expression: pc.Expression) -> np.ndarray:
         """Evaluate only the columns the expression names; null counts as no."""
         import pyarrow.dataset as pads  # 30 ms that only a filter needs
 
-        source = pads.InMemoryDataset(self.table)
+        named = [name for name in self.table.schema.names if name in str(expression)]
+        fields = [f.with_type(kind_of(f)) if f.name in named else f for f in self.table.schema]
+        batches = (
+            pa.record_batch([decoded(b[f.name], f.type) for f in fields], schema=pa.schema(fields))
+            for b in self.table.to_batches()
+        )
         try:
-            keep = source.scanner(columns={"keep": expression}).to_table()["keep"]
+            source = pads.Scanner.from_batches(
+                batches, schema=pa.schema(fields), columns={"keep": expression}
+            )
+            keep = source.to_table()["keep"]
             return pc.fill_null(pc.cast(keep, pa.bool_()), False).to_numpy()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             reason = str(error).splitlines()[0]
@@ -299,7 +306,8 @@ class Selection:
 
     def arrow(self, name: str) -> pa.Array:
         """A column of the selected rows as Arrow, in the selection's order."""
-        return _gather(self.index._column(name), self.rows)
+        column = self.index._column(name)
+        return _gather(column, self.rows, kind_of(self.index.table.schema.field(name)))
 
     def column(self, name: str) -> np.ndarray:
         """A column of the selected rows: numbers as numbers, lists of one size as (n, size).
@@ -349,18 +357,18 @@ class Selection:
         return np.stack(arrays, axis=1) if arrays else np.zeros((len(self), 0), np.float32)
 
 
-def _gather(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
-    """Take `rows` chunk by chunk: `ChunkedArray.take` would first copy the whole column."""
+def _gather(column: pa.ChunkedArray, rows: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Take `rows` chunk by chunk, as `kind`: `ChunkedArray.take` would first copy the column."""
     order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
     ascending = rows if order is None else rows[order]
     pieces, start = [], 0
     for chunk in column.chunks:
         low, high = np.searchsorted(ascending, [start, start + len(chunk)])
         if low < high:
-            pieces.append(chunk.take(pa.array(ascending[low:high] - start)))
+            pieces.append(decoded(chunk.take(pa.array(ascending[low:high] - start)), kind))
         start += len(chunk)
     if not pieces:
-        return pa.array([], column.type)
+        return pa.array([], kind)
     if order is None:
         return pa.concat_arrays(pieces)
     back = np.empty(len(rows), np.int64)

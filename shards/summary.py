@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from shards.index import LabelIndex
+from shards.labels.schema import kind_of
 from shards.sample import EXPRESSIONS
 
 _CELLS = 20  # of the histogram, along each axis
@@ -28,7 +29,7 @@ def facts_of(index: LabelIndex) -> dict[str, Any]:
         "datasets": index.counts("dataset"),
         "expressions": {EXPRESSIONS[code]: n for code, n in index.counts("expression").items()},
         "classes": _own_classes(index),
-        "extra": {name: str(index.table.schema.field(name).type) for name in index.extra},
+        "extra": {name: str(kind_of(index.table.schema.field(name))) for name in index.extra},
         "labelled": len(valence),
         "valence": _range(valence),
         "arousal": _range(arousal),

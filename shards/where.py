@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shards.labels.schema import SCHEMA
+from shards.labels.schema import SCHEMA, kind_of
 
 EXAMPLE = "\"video_id in ['001', '007'] and not valence < 0\""
 _LONGEST = 100_000  # characters: a list of ten thousand names
@@ -146,7 +146,7 @@ def _value(node: ast.expr, asked: _Asked) -> Any:
 def _fitting(node: ast.expr, value: Any, asked: _Asked) -> Any:
     """`value`, or the list, as Arrow compares it with the column `node`."""
     name = node.id if isinstance(node, ast.Name) else ""
-    kind = asked.schema.field(name).type
+    kind = kind_of(asked.schema.field(name))
     words = pa.types.is_dictionary(kind) or pa.types.is_string(kind)
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     wanted = str if words else (int, float) if numbers else bool

@@ -28,6 +28,7 @@ from shards.index import LabelIndex
 from shards.labels.extra import Kinds, aligned, extended, extra_in, note, with_columns
 from shards.labels.integrity import digest_of, is_idx
 from shards.labels.opening import read_table
+from shards.labels.packing import plain
 from shards.labels.rows import PLANNED
 from shards.labels.schema import FORMAT, LABELS, SCHEMA, TAR, checksum, encoded, metadata_of
 
@@ -115,7 +116,7 @@ def _repair_index(store: Store) -> list[str]:
         problems = index.verify(beside=False)
         if not problems and facts["format"] >= FORMAT:
             return []
-        if problems and facts["format"] < FORMAT:
+        if problems and facts["format"] < 2:  # without a digest
             raise ValueError("\n".join(problems))
     except FileNotFoundError:
         table, facts = None, {}
@@ -125,7 +126,7 @@ def _repair_index(store: Store) -> list[str]:
     rows = aligned([fragment.rows for fragment in fragments])
     fragments = [f._replace(rows=same) for f, same in zip(fragments, rows, strict=True)]
     lines = b"".join(digest_of(f.name, f.tar.sha256, f.rows) for f in fragments)
-    if facts.get("format", 1) >= FORMAT and hashlib.sha256(lines).hexdigest() != facts["digest"]:
+    if facts.get("format", 1) > 1 and hashlib.sha256(lines).hexdigest() != facts["digest"]:
         raise ValueError(
             f"{folder}: labels or images are not those that were written, and stand nowhere else; "
             "write the shards again with --overwrite"
@@ -160,7 +161,7 @@ def _fragments(folder: Path, table: pa.Table | None) -> Iterator[Fragment]:
         numbers = [int.from_bytes(content[1], "little", signed=True) for content in contents]
         if numbers != list(range(first, first + len(keys))):
             raise ValueError(f"{tar} does not follow the tar before it; one is missing or changed")
-        labels = _from_json(tar, contents) if table is None else table.slice(first, len(keys))
+        labels = plain(table.slice(first, len(keys))) if table else _from_json(tar, contents)
         if labels["sample_key"].to_pylist() != keys:
             raise ValueError(f"{folder / LABELS} names other samples than {tar}")
         places = _places(tar, samples, [content[0] for content in contents])

@@ -25,6 +25,7 @@ from shards.image import Stored, Unreadable, as_is, turned_points
 from shards.index import LabelIndex
 from shards.labels.extra import Kinds, aligned, extended, extra_in, note, with_columns
 from shards.labels.integrity import digest_of
+from shards.labels.packing import Packing
 from shards.labels.rows import planned_rows
 from shards.labels.schema import (
     BLOCK,
@@ -276,17 +277,18 @@ def write_labels(
 ) -> None:
     """Write labels.arrow, the promise that every tar it names is there.
 
-    `fragments()` is gone through twice, one shard at a time: once for counts and digest, which
-    stand in the file's first bytes, and once for the rows.
+    `fragments()` is gone through twice, one shard at a time: once for counts, digest and words,
+    which stand in the file's first bytes, and once for the rows.
     """
-    summary = _summary(fragments())
+    packing = Packing()
+    summary = _summary(fragments(), packing)
     tars, own = list(summary["tars"]), summary.pop("own")
     extra = next((extra_in(fragment.rows.schema) for fragment in fragments()), [])
     summary["format"] = WIDER if own or extra else FORMAT
-    schema = with_metadata(extended(extra), {**summary, **metadata})
+    schema = packing.schema(with_metadata(extended(extra), {**summary, **metadata}))
     with aside(out / LABELS) as file, pa.ipc.new_file(file, schema) as sink:
         for rows in _merged(fragments(), tars, own):
-            sink.write_batch(rows)
+            sink.write_batch(packing.packed(rows, schema))
 
 
 def _merged(
@@ -304,7 +306,7 @@ def _merged(
         yield pa.concat_batches(held)
 
 
-def _summary(fragments: Iterable[Fragment]) -> dict[str, Any]:
+def _summary(fragments: Iterable[Fragment], packing: Packing) -> dict[str, Any]:
     """Counts, the proof of each tar, and one digest of images and labels together."""
     splits: Counter[str] = Counter()
     classes: dict[str, Counter[str]] = {}
@@ -318,6 +320,7 @@ def _summary(fragments: Iterable[Fragment]) -> dict[str, Any]:
             classes.setdefault(split, Counter())[word] += count
         tars[name] = tar._asdict()
         digest.update(digest_of(name, tar.sha256, rows))
+        packing.see(rows)
     return {
         "format": FORMAT,
         "own": words_of("dataset", own)[len(DATASETS) :],

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shards.labels.schema import SCHEMA
+from shards.labels.schema import SCHEMA, kind_of
 
 MOST = 64  # columns
 LONGEST = 1000  # characters of a word
@@ -131,19 +131,25 @@ def aligned(tables: Sequence[Rows]) -> list[Rows]:
     kinds: Kinds = {}
     for table in tables:
         for field in extra_in(table.schema):
-            kinds[field.name] = joined(kinds.get(field.name), field.type)
+            kinds[field.name] = joined(kinds.get(field.name), kind_of(field))
     wanted = fields_of(kinds)
-    return [table if extra_in(table.schema) == wanted else _cast(table, wanted) for table in tables]
+    return [table if _said(table.schema) == wanted else _cast(table, wanted) for table in tables]
+
+
+def _said(schema: pa.Schema) -> list[pa.Field]:
+    return [field.with_type(kind_of(field)) for field in extra_in(schema)]
 
 
 def _cast(table: Rows, wanted: list[pa.Field]) -> Rows:
-    have = table.schema.names
-    columns = {
-        field: pc.cast(table[field.name], field.type)
-        if field.name in have
-        else pa.nulls(table.num_rows, field.type)
-        for field in wanted
-    }
+    have, said = table.schema.names, _said(table.schema)
+    columns = {}
+    for field in wanted:
+        if field in said:  # as it lies
+            columns[table.schema.field(field.name)] = table[field.name]
+        elif field.name in have:
+            columns[field] = pc.cast(table[field.name], field.type)
+        else:
+            columns[field] = pa.nulls(table.num_rows, field.type)
     return _with(table.select([n for n in have if n not in {f.name for f in wanted}]), columns)
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.labels.extra import extra_in
-from shards.labels.schema import BLOCK, LABELS, SCHEMA, checksum, row_offset
+from shards.labels.schema import BLOCK, LABELS, SCHEMA, checksum, kind_of, row_offset
 
 PLACE = ["sample_key", "extension", "shard_offset", "image_size", "crc"]  # what `stored` needs
 _AND_JSON = re.compile(r"(.*) json ([0-9]+) [0-9]+ (.*)\.json")  # a line of an `.idx` with one
@@ -30,7 +30,7 @@ def digest_of(tar: str, sha256: str, rows: pa.Table | pa.RecordBatch) -> bytes:
         if name != "shard":  # its name is in the line
             _feed(digest, rows[name])
     for field in extra_in(rows.schema):
-        digest.update(f"{field.name} {field.type}\n".encode())
+        digest.update(f"{field.name} {kind_of(field)}\n".encode())
         _feed(digest, rows[field.name])
     return f"{tar} {sha256} {digest.hexdigest()}\n".encode()
 

@@ -13,14 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.labels.extra import fits
+from shards.labels.packing import unpacked
 from shards.labels.schema import (
     BLOCK,
+    FORMAT,
     LABELS,
     LENGTHS,
     SCHEMA,
     TAR,
     VOCABULARY,
+    WIDE,
     WIDER,
+    kind_of,
     metadata_of,
     row_offset,
 )
@@ -58,10 +62,11 @@ def read_table(path: Path) -> pa.Table:
         raise _refusal(path, "is cut or no Arrow file") from None
     if not isinstance(facts, dict) or not isinstance(facts.get("format", 1), int):
         raise _refusal(path, "has other metadata than shards write")
-    if facts.get("format", 1) > WIDER:
+    if (version := facts.get("format", 1)) > WIDER:
         raise ValueError(f"{path} was written by a newer version of shards; update this one")
-    table = _as_now(table)
-    right = fits(table.schema) if facts.get("format", 1) >= WIDER else table.schema.equals(SCHEMA)
+    table = unpacked(table) if version >= FORMAT else _as_now(table)
+    said = pa.schema([field.with_type(kind_of(field)) for field in table.schema])
+    right = fits(said) if version in WIDE else said.equals(SCHEMA)
     if not right or "digest" not in facts:
         raise _refusal(path, "has another schema than this version of shards writes")
     return table
@@ -98,7 +103,7 @@ def _problems(table: pa.Table, facts: dict[str, Any]) -> Iterator[str]:
     for field in SCHEMA:
         if not field.nullable and table[field.name].null_count:
             yield f"has rows without {field.name}"
-    yield from _of_words(table, list(tars), own=facts.get("format", 1) >= WIDER)
+    yield from _of_words(table, list(tars), own=facts.get("format", 1) in WIDE)
     yield from _of_places(table, tars)
     yield from _of_labels(table)
 
@@ -124,8 +129,19 @@ def _of_words(table: pa.Table, tars: list[str], *, own: bool) -> Iterator[str]:
                 yield f"has a {name} that is none of {', '.join(map(str, words[:8]))}"
             if name == "shard" and found != tars:
                 yield "names other tars in its rows than in its metadata"
+    for name, words in _dictionaries(table):
+        twice = pa.types.is_string(words.type) and len(words.unique()) < len(words)
+        if twice or words.null_count:
+            yield f"has a {name} under two numbers, or none under one"
     if not set(table["extension"].unique().to_pylist()) <= {"jpg", "png"}:
         yield "has images that are neither jpg nor png"
+
+
+def _dictionaries(table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
+    for name in table.column_names:
+        for chunk in table[name].chunks[:1]:
+            if isinstance(chunk, pa.DictionaryArray):
+                yield name, chunk.dictionary
 
 
 def _of_places(table: pa.Table, tars: dict[str, Any]) -> Iterator[str]:

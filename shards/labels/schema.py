@@ -13,8 +13,10 @@ import pyarrow as pa
 from shards.sample import DATASETS, SPLITS
 
 LABELS = "labels.arrow"
-FORMAT = 2  # of the folder: rises when older readers could not read it
-WIDER = 3  # the same with extra columns or a data set's own name, which 2 does not know
+FORMAT = 4  # of the folder: rises when older readers could not read it; 2 has no dictionaries
+WIDER = 5  # the same with extra columns or a data set's own name; 3 is to it as 2 is to 4
+WIDE = (3, WIDER)
+CODES = (pa.int8(), pa.int16(), pa.int32())  # numbers of words
 BLOCK = 512  # everything in a tar starts at a multiple of it
 TAR = re.compile(r"[0-9]{5,9}\.tar")  # what a tar is called, and nothing else
 _METADATA = b"shards"  # the schema's metadata: one JSON object under this key
@@ -89,6 +91,16 @@ LENGTHS = {  # of the lists, where they are not null
     "action_units": 12,
     "crop_affine": 6,
 }
+
+
+_CODED = {field.name for field in SCHEMA if pa.types.is_dictionary(field.type)}
+
+
+def kind_of(field: pa.Field) -> pa.DataType:
+    """What a column holds for whoever reads it, wherever its words lie."""
+    kind = field.type
+    coded = pa.types.is_dictionary(kind) and kind.index_type in CODES
+    return kind.value_type if coded and field.name not in _CODED else kind
 
 
 def row_offset(shard_offset: Any, image_size: Any) -> Any:

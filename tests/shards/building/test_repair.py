@@ -10,6 +10,7 @@ import pytest
 
 from shards import LabelIndex, write_shards
 from shards.building.repair import repair
+from shards.labels.schema import FORMAT
 from tests.shards.building.test_tars import items
 from tests.shards.labels.test_opening import as_format_1, put, rewritten
 
@@ -101,7 +102,7 @@ def test_an_index_of_format_1_is_written_as_now(clean, tmp_path):
     as_format_1(clean, tmp_path)
     assert "wrote labels.arrow" in repair(tmp_path)
     now = LabelIndex.open(tmp_path)
-    assert now.metadata["format"] == 2 and now.verify() == []
+    assert now.metadata["format"] == FORMAT and now.verify() == []
     assert now.table.equals(LabelIndex.open(clean).table)
 
 

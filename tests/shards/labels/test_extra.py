@@ -127,6 +127,7 @@ def test_a_changed_value_is_found_by_verify(tmp_path: Path) -> None:
         ("ages", pa.nulls(4, pa.int8()), WIDER),
         ("ages", pa.nulls(4, pa.list_(pa.int64())), WIDER),
         ("ages", pa.nulls(4, pa.int64()), FORMAT),  # which has none
+        ("ages", pa.nulls(4, pa.int64()), 2),
     ],
 )
 def test_columns_that_nobody_writes_are_refused(
