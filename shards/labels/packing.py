@@ -1,7 +1,7 @@
 """How labels.arrow keeps its rows small: words that repeat lie once, in the dictionary of their
 column, and a column without any value is left out.
 
-The file is mapped, so nothing in it is compressed. A row of Aff-Wild2 has 212 bytes so, and 382
+The file is mapped, so nothing in it is compressed. A row of Aff-Wild2 has 215 bytes so, and 382
 with every word in every row. `kind_of` says what a column is for whoever reads it.
 """
 
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from shards.labels.schema import CODES, SCHEMA, kind_of
 
 MOST = 1 << 16  # different words of a column; above, it stays as it is
-_ITSELF = 256  # bytes of a dictionary in the file, besides its words
+_LEAST = 1024  # bytes that a dictionary has to save: it costs 300 itself
 _REPEATING = (pa.string(), pa.map_(pa.string(), pa.string()))
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
@@ -63,7 +63,7 @@ class Words:
     def __init__(self, kind: pa.DataType, codes: pa.DataType = CODES[0]) -> None:
         self.values = pa.array([], kind)
         self._keys = pa.array([], pa.string())
-        self._least = codes
+        self._narrowest = codes
         self._rows = self._plain = 0
 
     def see(self, column: pa.Array) -> None:
@@ -81,12 +81,12 @@ class Words:
     def codes(self) -> pa.DataType:
         """Integers that can count the words."""
         fitting = (c for c in CODES if len(self._keys) <= 1 << (c.bit_width - 1))
-        return max(self._least, next(fitting), key=lambda kind: kind.bit_width)
+        return max(self._narrowest, next(fitting), key=lambda kind: kind.bit_width)
 
     @property
     def kind(self) -> pa.DataType | None:
         """The dictionary that takes fewer bytes than a word in every row, if it does."""
-        packed = self.values.nbytes + self._rows * self.codes.bit_width // 8 + _ITSELF
+        packed = self.values.nbytes + self._rows * self.codes.bit_width // 8 + _LEAST
         few = len(self._keys) <= MOST and packed < self._plain
         return pa.dictionary(self.codes, self.values.type) if few else None
 

@@ -111,9 +111,11 @@ CONDITIONS = [
 @pytest.mark.parametrize("text", CONDITIONS)
 def test_conditions_find_the_same_rows(packed, tmp_path, text):
     old = LabelIndex.open(as_before(packed, tmp_path))
-    rows = [index.where(filter=condition(text, index.table.schema)).rows for index in (packed, old)]
-    np.testing.assert_array_equal(*rows)
-    assert 0 < len(rows[0]) <= N
+    rows, same = (
+        index.where(filter=condition(text, index.table.schema)).rows for index in (packed, old)
+    )
+    np.testing.assert_array_equal(rows, same)
+    assert 0 < len(rows) <= N
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,8 @@ def test_columns_are_asked_and_given_as_ever(packed, tmp_path):
         selections = [index.where().take(order) for index in (packed, old)]
         (words, codes), (others, numbers) = (chosen.coded(name) for chosen in selections)
         assert words == others and codes.tolist() == numbers.tolist(), name
-        np.testing.assert_array_equal(*(chosen.column(name) for chosen in selections))
+        ours, theirs = (chosen.column(name) for chosen in selections)
+        np.testing.assert_array_equal(ours, theirs)
     for wanted in ("video 3", ["video 3", None], None, ["nobody"], []):
         found = [index.where(video_id=wanted).rows.tolist() for index in (packed, old)]
         assert found[0] == found[1]
@@ -200,12 +203,14 @@ def test_a_dictionary_is_where_it_saves_bytes(words, kind):
 
 
 def test_words_without_end_are_not_remembered():
-    packing, batch = Packing(), {}
-    for k in range(3):
-        again = [f"{k} {i}" for i in range(MOST)] * 2
-        batch = pa.record_batch({"place": pa.array(again)})
+    packing = Packing()
+    batches = [
+        pa.record_batch({"place": pa.array([f"{k} {i}" for i in range(MOST)] * 2)})
+        for k in range(3)
+    ]
+    for batch in batches:
         packing.see(batch)
-    assert packing.schema(batch.schema).field("place").type == pa.string()
+    assert packing.schema(batches[0].schema).field("place").type == pa.string()
     assert len(packing._words["place"].values) <= 2 * MOST
 
 
