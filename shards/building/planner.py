@@ -14,10 +14,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from shards.building import plan as planning
@@ -26,9 +27,11 @@ from shards.building.plan import Plan, Spill
 from shards.building.report import name_of_part
 from shards.building.store import Store
 from shards.building.videos import is_staged_whole, stage_videos
+from shards.datasets.files import Listing, listing
 from shards.durable import settle, write_aside
 from shards.findings import Findings
 from shards.labels.rows import InRows, workers
+from shards.labels.schema import LABELS
 from shards.sample import Sample
 
 Reader = Callable[..., Iterator[Sample]]
@@ -45,6 +48,7 @@ class Planner:
     options: BuildOptions
     findings: Findings
     course: Callable[[str, int, int], None] = lambda *_: None
+    listing: Listing = field(default_factory=Listing)
 
     def key(self, reader: Reader) -> str | None:
         """What a plan is made from, as one hash; None where a reader is not ours to know."""
@@ -60,8 +64,10 @@ class Planner:
                     for place in (self.raw / name, Path(name)):
                         digest.update(repr(_facts(_stat(place))).encode())
         besides = {_identity(self.raw.stat()), _identity(self.store.local.stat())}
+        planned = self.store.has(LABELS) or any(self.store.work.glob("plan-*.json"))
+        seen = None if planned else self.listing  # of use to readers, who are hardly asked then
         files = 0
-        for found in _look_into(str(self.raw), digest, besides):
+        for found in _look_into(str(self.raw), digest, besides, seen):
             files += found
             self.course("checking files", files, 0)
         return digest.hexdigest()
@@ -102,13 +108,9 @@ class Planner:
         read = reader.rows if isinstance(reader, InRows) else reader
         self.course("reading labels", 0, 0)
         samples = read(self.raw, findings, **options.reader)
-        before = workers.set(options.engine.in_order)
-        try:
-            spilled = planning.spill(
-                samples, self.raw, path.with_suffix(".spill"), findings, self.course
-            )
-        finally:
-            workers.reset(before)
+        spilled = self._context().run(
+            planning.spill, samples, self.raw, path.with_suffix(".spill"), findings, self.course
+        )
         if findings.failed:
             raise ValueError("\n".join(findings.failed))
         staged = self._stage(spilled)
@@ -123,6 +125,14 @@ class Planner:
         for spill in (spilled, staged):
             spill.path.unlink(missing_ok=True)
         return plan if key is None or not plan.shards else self._seal(plan, key, staged.staged)
+
+    def _context(self) -> Context:
+        """Where readers find our processes, and what the look for the key has seen."""
+        context = copy_context()
+        context.run(workers.set, self.options.engine.in_order)
+        context.run(listing.set, self.listing)
+        self.listing = Listing()  # 24 bytes a file are not kept any longer
+        return context
 
     def _seal(self, plan: Plan, key: str, staged: tuple[str, ...]) -> Plan:
         """The plan under the name of its key: the rows, then what proves them."""
@@ -166,10 +176,12 @@ def _program() -> str:
     return digest.hexdigest()
 
 
-def _look_into(folder: str, digest: Any, besides: set[tuple[int, int]]) -> Iterator[int]:
-    """Every name below a folder, with the facts of what is no folder, into `digest`; how many files
-    each folder has. Links to folders are followed as readers do, but not into the folders
-    `besides`: the output, and those that led here."""
+def _look_into(
+    folder: str, digest: Any, besides: set[tuple[int, int]], seen: Listing | None
+) -> Iterator[int]:
+    """Every name below a folder, with the facts of what is no folder, into `digest`, and where it
+    is wanted into `seen`; how many files each folder has. Links to folders are followed as readers
+    do, but not into the folders `besides`: the output, and those that led here."""
     files: list[tuple[str, int, int, int]] = []
     folders: list[tuple[str, tuple[int, int]]] = []
     with suppress(OSError):  # whoever reads it says so
@@ -183,11 +195,13 @@ def _look_into(folder: str, digest: Any, besides: set[tuple[int, int]]) -> Itera
                     files.append((entry.name, *_facts(found)))
         finally:
             os.close(place)
+    if seen:
+        seen.add(folder, files)
     digest.update(marshal.dumps((folder, sorted(files)), 2))  # a third of the time of words
     yield len(files)
     for name, here in sorted(folders):
         if here not in besides:
-            yield from _look_into(f"{folder}/{name}", digest, besides | {here})
+            yield from _look_into(f"{folder}/{name}", digest, besides | {here}, seen)
 
 
 def _stat(entry: os.DirEntry[str] | Path) -> os.stat_result | None:
@@ -199,8 +213,11 @@ def _stat(entry: os.DirEntry[str] | Path) -> os.stat_result | None:
 
 
 def _facts(found: os.stat_result | None) -> tuple[int, int, int]:
-    """Size and times: the last of them nobody can set back."""
-    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else (-1, 0, 0)
+    """Size (of what is no regular file: -1) and times: the last of them nobody can set back."""
+    if found is None:
+        return -1, 0, 0
+    size = found.st_size if S_ISREG(found.st_mode) else -1
+    return size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -6,7 +6,6 @@ apart, a row of a batch a tenth. Both become the columns `PLANNED`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import fields
@@ -80,14 +79,6 @@ def lists_of(values: np.ndarray) -> pa.ListArray:
 
 def _bits(valid: np.ndarray) -> pa.Buffer | None:
     return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
-
-
-def facts_of(path: str) -> os.stat_result | None:
-    """Of a file, through links; None where there is none."""
-    try:
-        return os.stat(path)  # noqa: PTH116  once for every sample
-    except (OSError, ValueError):  # what no file can be called
-        return None
 
 
 def sound(rows: pa.RecordBatch) -> np.ndarray:

@@ -29,9 +29,10 @@ from shards.datasets.aff_wild2.tables import (
     person_rows,
 )
 from shards.datasets.annotations import key_part, split_person
+from shards.datasets.files import files_at
 from shards.datasets.preflight import check_counts, check_each, require_folder, strictness
 from shards.findings import Findings
-from shards.labels.rows import InRows, facts_of, rows_like, samples_of, sound
+from shards.labels.rows import InRows, rows_like, samples_of, sound
 from shards.sample import Sample
 
 PUBLISHED = {  # files of the VA task, by release
@@ -232,15 +233,14 @@ def _placed(
     fps = float(rate[1]) if rate else None
     key, place = f"affwild2_{key_part(folder.name)}", folder.relative_to(root).as_posix()
     numbers = np.array(list(frames), np.int64)
-    facts = [facts_of(f"{folder}/{name}") for name in frames.values()]
-    sizes = [(found.st_size, found.st_mtime_ns) if found else (-1, 0) for found in facts]
+    sizes, times = files_at([f"{folder}/{name}" for name in frames.values()]).T
     columns = {
         "sample_key": pa.array([f"{key}_{number:05d}" for number in frames], pa.string()),
         "original_path": pa.array([f"{place}/{name}" for name in frames.values()], pa.string()),
         "frame_index": pa.array(numbers - 1, pa.int32()),
         "frame_name": pa.array(list(frames.values()), pa.string()),
-        "source_bytes": pa.array([size for size, _ in sizes], pa.int64()),
-        "source_time": pa.array([time for _, time in sizes], pa.int64()),
+        "source_bytes": pa.array(sizes),
+        "source_time": pa.array(times),
     }
     if fps:
         columns["timestamp_s"] = pa.array((numbers - 1) / fps)

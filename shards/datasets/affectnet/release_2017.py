@@ -27,9 +27,10 @@ from shards.datasets.affectnet import lists as lists_of_2017
 from shards.datasets.affectnet.lists import COLUMNS as COLUMNS
 from shards.datasets.affectnet.lists import SENTINEL, Rows
 from shards.datasets.annotations import key_part
+from shards.datasets.files import facts_of, known
 from shards.datasets.preflight import check_counts, check_each, size_of, strictness
 from shards.findings import Findings
-from shards.labels.rows import facts_of, lists_of, rows_like, samples_of, sound
+from shards.labels.rows import lists_of, rows_like, samples_of, sound
 from shards.sample import Sample
 
 LISTS = {  # file -> split, variant, prefix of the keys
@@ -179,13 +180,15 @@ def _rows(
         count.many_problems += 1
         if len(count.problems) < 20:
             count.problems.append(f"{each.path}: line {line} {problem}; restore the file")
-    actual = [find_file(each.images, path) for path in rows.paths]
-    _tally(each, rows, [found[0] if found else None for found in actual], count)
-    for path, found in zip(rows.paths, actual, strict=True):
-        if found is None:
-            findings.skip("image is missing", path)
-    there = np.flatnonzero([found is not None for found in actual])
-    return _batch(each, rows, there, [found for found in actual if found], count, clean)
+    names: list[str | None] = list(rows.paths)
+    files = known([f"{each.images}/{path}" for path in rows.paths])
+    for k in np.flatnonzero(files[:, 0] < 0).tolist():
+        names[k], *files[k] = find_file(each.images, rows.paths[k]) or (None, -1, 0)
+        if names[k] is None:
+            findings.skip("image is missing", rows.paths[k])
+    _tally(each, rows, names, count)
+    there = np.flatnonzero([name is not None for name in names])
+    return _batch(each, rows, there, [name for name in names if name], files[there], count, clean)
 
 
 def _tally(each: _List, rows: Rows, actual: list[str | None], count: _Count) -> None:
@@ -268,7 +271,8 @@ def _batch(
     each: _List,
     rows: Rows,
     there: np.ndarray,
-    files: list[tuple[str, int, int]],
+    names: list[str],
+    files: np.ndarray,
     count: _Count,
     clean: frozenset[str] | None,
 ) -> pa.RecordBatch:
@@ -276,7 +280,6 @@ def _batch(
     prefix = each.images.relative_to(each.root).as_posix()
     listed = [rows.paths[k] for k in there]
     boxes, va, codes = rows.boxes[there], rows.va[there], rows.codes[there]
-    names, sizes, times = (list(part) for part in zip(*files, strict=True)) if files else ([],) * 3
     paths = [f"{prefix}/{name}" if prefix != "." else name for name in names]
     keys = [f"{start}_{key_part(name.rpartition('.')[0].replace('/', '_'))}" for name in names]
     no_box, void = np.isnan(boxes[:, 0]), (va == SENTINEL).any(axis=1)
@@ -301,8 +304,8 @@ def _batch(
             ],
             pa.list_(pa.string()),
         ),
-        "source_bytes": pa.array(sizes, pa.int64()),
-        "source_time": pa.array(times, pa.int64()),
+        "source_bytes": pa.array(files[:, 0]),
+        "source_time": pa.array(files[:, 1]),
     }
     like = Sample(
         key="k",

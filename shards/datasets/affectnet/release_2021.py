@@ -21,9 +21,10 @@ import pyarrow as pa
 
 from shards.datasets import foreign
 from shards.datasets.annotations import ROUNDING
+from shards.datasets.files import files_at
 from shards.datasets.preflight import check_counts, check_each, size_of, strictness
 from shards.findings import Findings
-from shards.labels.rows import facts_of, lists_of, rows_like, workers
+from shards.labels.rows import lists_of, rows_like, workers
 from shards.sample import Sample
 
 PUBLISHED = {"train": 287_651, "val": 3_999}
@@ -184,8 +185,7 @@ def _rows(task: _Task, kept: np.ndarray, points: list[np.ndarray]) -> pa.RecordB
     void = (va == _SENTINEL).any(axis=1)
     images = (task.folder / "images").relative_to(task.root).as_posix()
     paths = [f"{images}/{stem}.jpg" for stem in stems]
-    facts = [facts_of(f"{task.root}/{path}") for path in paths]
-    sizes = [(found.st_size, found.st_mtime_ns) if found else (-1, 0) for found in facts]
+    sizes, times = files_at([f"{task.root}/{path}" for path in paths]).T
     columns = {
         "sample_key": pa.array([f"affectnet-b_{task.split}_{k}" for k in stems], pa.string()),
         "original_path": pa.array(paths, pa.string()),
@@ -196,8 +196,8 @@ def _rows(task: _Task, kept: np.ndarray, points: list[np.ndarray]) -> pa.RecordB
         "arousal": pa.array(va[:, 1], mask=void),
         "valence_raw": pa.array(va[:, 0]),
         "arousal_raw": pa.array(va[:, 1]),
-        "source_bytes": pa.array([size for size, _ in sizes], pa.int64()),
-        "source_time": pa.array([time for _, time in sizes], pa.int64()),
+        "source_bytes": pa.array(sizes),
+        "source_time": pa.array(times),
     }
     like = Sample(
         key="k",

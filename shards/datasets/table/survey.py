@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shards.datasets.files import facts_of, files_at
 from shards.datasets.preflight import check_each, strictness
 from shards.datasets.table.classes import MOST, Vocabulary
 from shards.datasets.table.columns import Row, Scale, parse
@@ -25,7 +26,6 @@ from shards.datasets.table.rows import Block
 from shards.datasets.table.sources import Source
 from shards.datasets.table.splits import Dealing, is_film
 from shards.findings import Findings
-from shards.labels.rows import facts_of
 
 _SHOWN = 5  # rows
 _FEW = 128  # rows that are not halved again
@@ -147,14 +147,14 @@ class Survey:
         if None in splits or len(new) < len(faces) or not seen.isdisjoint(new):
             return False
         seen |= new
-        files = [file_at(f"{table.images}/{path}") for path in paths]
+        files = files_at([f"{table.images}/{path}" for path in paths], file_at)
         before = [self._last, *paths[:-1]]
-        each = zip(files, paths, before, strict=True)
-        self._miss(table, [path for file, path, last in each if file[0] < 0 and path != last])
+        gone = np.flatnonzero(files[:, 0] < 0).tolist()
+        self._miss(table, [paths[k] for k in gone if paths[k] != before[k]])
         self.rows += len(paths)
         self._intervals.clear()
         self._last = paths[-1]
-        self.pieces.append(Piece(len(paths), np.array(files), splits, folds))
+        self.pieces.append(Piece(len(paths), files, splits, folds))
         self._note_all(table, columns, splits)
         for _, row in table.parsed(block.part(0, _SHOWN - len(self.shown))):
             self._show(row)
