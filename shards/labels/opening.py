@@ -30,6 +30,7 @@ from shards.labels.schema import (
 )
 from shards.sample import EXPRESSIONS, ROUNDING, is_dataset
 
+_AT_ONCE = 1 << 16  # rows that are checked
 _CODES = {"expression": len(EXPRESSIONS) - 1, "expression_compound": 11, "fold": 127}
 
 
@@ -104,8 +105,9 @@ def _problems(table: pa.Table, facts: dict[str, Any]) -> Iterator[str]:
         if not field.nullable and table[field.name].null_count:
             yield f"has rows without {field.name}"
     yield from _of_words(table, list(tars), own=facts.get("format", 1) in WIDE)
-    yield from _of_places(table, tars)
-    yield from _of_labels(table)
+    for first, some, rows in _parts(table, list(tars.values())):
+        yield from _of_places(rows, first, some)
+        yield from _of_labels(rows)
 
 
 def _is_tar(item: tuple[str, Any]) -> bool:
@@ -144,14 +146,25 @@ def _dictionaries(table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
                 yield name, chunk.dictionary
 
 
-def _of_places(table: pa.Table, tars: dict[str, Any]) -> Iterator[str]:
-    counts, whole = (
-        np.array([tar[key] for tar in tars.values()], np.int64) for key in ("samples", "size")
-    )
+def _parts(table: pa.Table, tars: list[Any]) -> Iterator[tuple[int, list[Any], pa.Table]]:
+    """The number of a tar, it and some after it, and their rows: as many as leave what is computed
+    of them small."""
+    ends = np.cumsum([0, *(tar["samples"] for tar in tars)])
+    first = 0
+    while first < len(tars):
+        last = int(np.searchsorted(ends, ends[first] + _AT_ONCE, side="right")) - 1
+        last = max(last, first + 1)
+        yield first, tars[first:last], table.slice(ends[first], ends[last] - ends[first])
+        first = last
+
+
+def _of_places(table: pa.Table, number: int, tars: list[Any]) -> Iterator[str]:
+    """Of rows of these tars, the first of which is `number`."""
+    counts, whole = (np.array([tar[key] for tar in tars], np.int64) for key in ("samples", "size"))
     first = np.cumsum(counts) - counts  # row of each tar
     codes = np.concatenate([chunk.indices.to_numpy() for chunk in table["shard"].chunks])
     turns = np.flatnonzero(np.diff(codes)) + 1
-    if not np.array_equal(codes[first], np.arange(len(first))) or not np.array_equal(
+    if not np.array_equal(codes[first], number + np.arange(len(first))) or not np.array_equal(
         turns, first[1:]
     ):
         yield "has rows in another order than its tars"
@@ -180,7 +193,9 @@ def _of_labels(table: pa.Table) -> Iterator[str]:
         if found["min"] is not None and not 0 <= found["min"] <= found["max"] <= most:
             yield f"has {name} outside 0 to {most}"
     for name, length in LENGTHS.items():
-        if not _all(pc.equal(pc.list_value_length(table[name]), length)):
+        column = table[name]
+        some = column.null_count < len(column)
+        if some and not _all(pc.equal(pc.list_value_length(column), length)):
             yield f"has {name} of other than {length} numbers"
 
 

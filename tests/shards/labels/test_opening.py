@@ -14,6 +14,7 @@ import pytest
 
 from shards import LabelIndex, write_shards
 from shards.durable import write_aside
+from shards.labels import opening
 from shards.labels.opening import open_table
 from shards.labels.schema import LENGTHS, SCHEMA, WIDER, metadata_of, with_metadata
 from tests.shards.building.test_tars import items
@@ -51,6 +52,27 @@ def rewritten(clean: Path, out: Path, column: str = "", change=None, metadata=No
 
 def put(row: int, value):
     return lambda values: values.__setitem__(row, value)
+
+
+@pytest.mark.parametrize("at_once", [1, 20, 1000])
+@pytest.mark.parametrize(
+    ("column", "row", "value", "why"),
+    [
+        ("shard", 22, "00001.tar", "another order than its tars"),
+        ("shard", 9, "00001.tar", "another order than its tars"),
+        ("shard_offset", 22, 512, "over one another"),
+        ("image_size", 9, 10**6, "behind the end"),
+        ("arousal", 22, 2.0, "arousal outside"),
+        ("landmarks", 22, [0.0], "landmarks of other than 136"),
+    ],
+)
+def test_rows_are_checked_some_tars_at_a_time(
+    clean, tmp_path, monkeypatch, column, row, value, why, at_once
+):
+    monkeypatch.setattr(opening, "_AT_ONCE", at_once)
+    assert len(open_table(clean)) == 23
+    with pytest.raises(ValueError, match=why):
+        open_table(rewritten(clean, tmp_path, column, put(row, value)))
 
 
 @pytest.mark.parametrize(
