@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from itertools import chain, groupby, islice
+from itertools import chain, groupby, islice, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -86,6 +86,7 @@ class Spill(NamedTuple):
     listing: str
     own: frozenset[str]  # names of data sets
     staged: tuple[str, ...]  # where frames of videos wait
+    empty: frozenset[str] = frozenset()  # columns of nulls alone
     kinds: Mapping[str, pa.DataType | None] = MappingProxyType({})  # of the extra columns
 
     @property
@@ -99,6 +100,15 @@ class Spill(NamedTuple):
         with pa.OSFile(str(self.path)) as file:
             yield from pa.ipc.open_stream(file)
 
+    def filled(self) -> Iterator[pa.RecordBatch]:
+        """The same without the columns that say nothing of any row."""
+        names = self.schema.names
+        options = pa.ipc.IpcReadOptions(
+            included_fields=[k for k, name in enumerate(names) if name not in self.empty]
+        )
+        with pa.OSFile(str(self.path)) as file:
+            yield from pa.ipc.open_stream(file, options=options)
+
 
 def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
     """Write rows to `path` as they come."""
@@ -108,12 +118,14 @@ def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
     batches = iter(batches)
     first = list(islice(batches, 1))
     schema = first[0].schema if first else SPILLED
+    empty = set(schema.names)
     with (
         pa.OSFile(str(path), "wb") as file,
         pa.ipc.new_stream(file, schema, options=_PACKED) as sink,
     ):
         for rows in chain(first, batches):
             sink.write_batch(rows)
+            empty = {name for name in empty if rows[name].null_count == rows.num_rows}
             own.update(rows["dataset"].dictionary.to_pylist())
             splits.append(rows["split"].indices.to_numpy().copy())
             keys.append(np.array([hash(key) for key in rows["sample_key"].to_pylist()], np.int64))
@@ -126,7 +138,7 @@ def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
             )
             staged |= dict.fromkeys(rows["staged_file"].drop_null().unique().to_pylist())
     known = np.concatenate(splits), np.concatenate(keys)
-    facts = total, videos, listing.hexdigest(), frozenset(own), tuple(staged)
+    facts = total, videos, listing.hexdigest(), frozenset(own), tuple(staged), frozenset(empty)
     return Spill(path, *known, *facts)
 
 
@@ -319,10 +331,21 @@ def _write(spill: Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.Rec
             ranks = np.argsort(rows["place"].to_numpy())
             for shard in np.split(ranks, np.cumsum(group)[:-1]):
                 batch = rows.drop_columns("place").take(pa.array(shard)).to_batches()[0]
-                batch = _with_own(batch, spill)
+                batch = _with_own(_with_empty(batch, spill.schema), spill)
                 sink.write_batch(batch)
                 yield batch
     part.replace(path)
+
+
+def _with_empty(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows with the columns that were left out since they say nothing."""
+    again = pa.array(np.zeros(rows.num_rows, np.int64))  # nulls that were taken serialize alike
+    have = set(rows.schema.names)
+    columns = (
+        rows[field.name] if field.name in have else pa.nulls(1, field.type).take(again)
+        for field in schema
+    )
+    return pa.RecordBatch.from_arrays(list(columns), schema=schema)
 
 
 def _with_own(rows: pa.RecordBatch, spill: Spill) -> pa.RecordBatch:
@@ -353,15 +376,17 @@ def _at_least(count: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Reco
     for rows in batches:
         held.append(rows)
         if sum(each.num_rows for each in held) >= count:
-            yield pa.concat_batches(held)
+            whole = pa.concat_batches(held)
             held.clear()
+            yield whole
     if held:
         yield pa.concat_batches(held)
 
 
 def _deal_to_disk(spill: Spill, place: np.ndarray, sizes: list[int], folder: Path) -> list[Path]:
     """Each group's rows with their places, in one pass over the spill."""
-    schema = spill.schema.append(pa.field("place", pa.int64()))
+    filled = [field for field in spill.schema if field.name not in spill.empty]
+    schema = pa.schema([*filled, pa.field("place", pa.int64())])
     paths = [folder / str(number) for number in range(len(sizes))]
     stops = np.cumsum(sizes)
     first = 0
@@ -370,12 +395,15 @@ def _deal_to_disk(spill: Spill, place: np.ndarray, sizes: list[int], folder: Pat
         for path in paths:
             file = open_files.enter_context(pa.OSFile(str(path), "wb"))
             sinks.append(open_files.enter_context(pa.ipc.new_stream(file, schema, options=_PACKED)))
-        for rows in _at_least(_GROUP, spill.batches()):
+        for rows in _at_least(_GROUP, spill.filled()):
             places = place[first : first + rows.num_rows]
             first += rows.num_rows
-            groups = np.searchsorted(stops, places, side="right")
+            groups = np.searchsorted(stops, places, side="right").astype(np.int16)
+            order = np.argsort(groups, kind="stable")
             batch = pa.RecordBatch.from_arrays([*rows.columns, pa.array(places)], schema=schema)
-            for number in np.unique(groups).tolist():
-                chosen = np.flatnonzero(groups == number)
-                sinks[number].write_batch(batch.take(pa.array(chosen)))
+            batch = batch.take(pa.array(order))
+            starts = np.searchsorted(groups[order], np.arange(len(sinks) + 1)).tolist()
+            for sink, (start, stop) in zip(sinks, pairwise(starts), strict=True):
+                if start < stop:
+                    sink.write_batch(batch.slice(start, stop - start))
     return paths

@@ -72,6 +72,31 @@ def test_a_seed_is_an_order_and_another_one_another(tmp_path: Path):
     assert shuffled != sorted(shuffled, key=lambda key: int(key[1:]))
 
 
+def test_columns_that_say_nothing_are_dealt_as_those_that_do(tmp_path: Path):
+    listed = [*samples(30), *samples(60, valence=0.5, arousal=0.0, landmarks=(1.0,) * 136)[30:]]
+    arranged(tmp_path, listed)
+    spilled = spill(listed, tmp_path, tmp_path / "again.spill", Findings())
+    assert {"fold", "split_by_task", "subject_id", "extra"} <= spilled.empty
+    assert not spilled.empty & {"sample_key", "quality", "valence", "landmarks", "split"}
+    plans = [
+        arrange(
+            given,
+            tmp_path / f"{number}.arrow",
+            seed=0,
+            samples_per_shard=7,
+            stored_bytes=None,
+            choices={},
+        )
+        for number, given in enumerate((spilled, spilled._replace(empty=frozenset())))
+    ]
+    assert plans[0].digest == plans[1].digest and keys(plans[0]) == keys(plans[1])
+    assert all(one.equals(two) for one, two in zip(*map(rows_of, plans), strict=True))
+
+
+def rows_of(plan: Plan) -> list[Any]:
+    return [plan.rows(number) for number in range(len(plan.shards))]
+
+
 def test_whatever_decides_bytes_is_in_the_digest(tmp_path: Path):
     plain, _ = arranged(tmp_path, samples())
     relabelled, _ = arranged(tmp_path, samples(valence=0.5, arousal=0.5))
