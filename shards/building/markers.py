@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from shards.building.store import WORK, Store
+from shards.building.store import PACKED, WORK, Store
 from shards.building.tars import TarFacts
 from shards.durable import write_aside
 from shards.labels.schema import metadata_of, with_metadata
@@ -34,7 +34,8 @@ def write_marker(store: Store, name: str, marker: Marker) -> None:
     facts = {**marker._asdict(), "tar": marker.tar._asdict()}
     del facts["rows"]
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, with_metadata(marker.rows.schema, facts)) as file:
+    schema = with_metadata(marker.rows.schema, facts)
+    with pa.ipc.new_file(sink, schema, options=PACKED) as file:
         file.write_batch(marker.rows)
     path = store.local / marker_name(name)
     path.parent.mkdir(parents=True, exist_ok=True)

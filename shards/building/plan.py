@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shards.building.store import DEALT
+from shards.building.store import DEALT, PACKED
 from shards.building.tars import recoded
 from shards.findings import Findings
 from shards.labels.extra import Kinds, fields_of, note, with_columns
@@ -33,7 +33,6 @@ _GROUP = 32768  # rows dealt, then shuffled, in memory at a time, 36 MB
 _GROUPS = 256  # and as many files open at most
 _FEWEST, _MOST, _WANTED = 500, 4096, 64  # samples a shard, and shards where there are enough
 _BYTES = 128 << 20  # of a shard, roughly
-_PACKED = pa.ipc.IpcWriteOptions(compression="lz4")  # half the disk, at a gigabyte a second
 
 SPILLED = pa.schema(
     [
@@ -121,7 +120,7 @@ def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
     empty = set(schema.names)
     with (
         pa.OSFile(str(path), "wb") as file,
-        pa.ipc.new_stream(file, schema, options=_PACKED) as sink,
+        pa.ipc.new_stream(file, schema, options=PACKED) as sink,
     ):
         for rows in chain(first, batches):
             sink.write_batch(rows)
@@ -322,7 +321,7 @@ def _write(spill: Spill, order: list[np.ndarray], path: Path) -> Iterator[pa.Rec
     with (
         TemporaryDirectory(prefix=DEALT, dir=path.parent) as folder,
         pa.OSFile(str(part), "wb") as file,
-        pa.ipc.new_file(file, schema, options=_PACKED) as sink,
+        pa.ipc.new_file(file, schema, options=PACKED) as sink,
     ):
         buckets = _deal_to_disk(spill, place, [sum(group) for group in groups], Path(folder))
         for group, bucket in zip(groups, buckets, strict=True):
@@ -394,7 +393,7 @@ def _deal_to_disk(spill: Spill, place: np.ndarray, sizes: list[int], folder: Pat
         sinks = []
         for path in paths:
             file = open_files.enter_context(pa.OSFile(str(path), "wb"))
-            sinks.append(open_files.enter_context(pa.ipc.new_stream(file, schema, options=_PACKED)))
+            sinks.append(open_files.enter_context(pa.ipc.new_stream(file, schema, options=PACKED)))
         for rows in _at_least(_GROUP, spill.filled()):
             places = place[first : first + rows.num_rows]
             first += rows.num_rows

@@ -49,6 +49,15 @@ def test_a_marker_says_what_it_was_told(written: tuple[Store, Marker]):
     assert found[1:] == marker[1:]
 
 
+def test_a_marker_lies_packed_beside_the_tars(written: tuple[Store, Marker]):
+    store, marker = written
+    many = marker._replace(rows=marker.rows.take(pa.array([0, 1, 2] * 300)))
+    write_marker(store, "00000.tar", many)
+    path = store.local / marker_name("00000.tar")
+    assert path.stat().st_size < many.rows.nbytes / 3
+    assert read_marker(path).rows.equals(many.rows)
+
+
 def test_a_tar_is_proved_by_every_one_of_its_bytes(written: tuple[Store, Marker]):
     store, marker = written
     path = store.local / "00000.tar"
