@@ -194,7 +194,8 @@ def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
         text = rest + piece
         cut = text.rfind(b"\n") + 1 or text.rfind(b"\r") + 1 or len(text)
         rest = text[cut:]
-        yield text[:cut].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        whole = text[:cut]
+        yield whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in whole else whole
     if rest:
         yield rest.replace(b"\r", b"\n") + b"\n"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -42,10 +42,8 @@ _FIRST = re.compile(r"[0-9]+[/\\][0-9a-fA-F]+\.")  # of a list without header
 _CODE = re.compile(r"([0-9]|10)(\.0*)?")  # pandas writes 3.0
 _PATH = re.compile(r"(?!\.)[^/\\\0]+(/(?!\.)[^/\\\0]+)*")
 _PLAIN_PATH = r"^[0-9A-Za-z_-]+/[0-9A-Za-z_-]+\.[0-9A-Za-z]+$"
-_SEPARATORS = np.frombuffer(b"," * 5 + b";" * (_POINTS - 1) + b",,,\n", np.uint8)
-_NUMBERS = [f"n{k}" for k in range(4 + _POINTS)]
-_ROW = ["path", *_NUMBERS, "code", "valence", "arousal"]
-_TYPES = {"path": pa.string(), "code": pa.string()}
+_WORDS = ("subDirectory_filePath", "facial_landmarks", "expression")
+_TYPES = {name: pa.string() if name in _WORDS else pa.float64() for name in COLUMNS}
 
 
 class Rows(NamedTuple):
@@ -120,42 +118,39 @@ def _order(path: Path, header: list[str]) -> list[int] | None:
 
 def _at_once(block: bytes, number: int) -> Rows | None:
     """A block of the plainest lines alone; None where there is any other."""
-    text = np.frombuffer(block, np.uint8)
-    marks = text[(text == ord(",")) | (text == ord(";")) | (text == ord("\n"))]
-    n = len(marks) // len(_SEPARATORS)
-    if not n or not np.array_equal(marks, np.tile(_SEPARATORS, n)) or block[-1:] != b"\n":
-        return None
     try:
         table = csv.read_csv(
-            pa.BufferReader(block.replace(b";", b",")),
-            csv.ReadOptions(column_names=_ROW, use_threads=False, block_size=len(block) + 1),
+            pa.BufferReader(block),
+            csv.ReadOptions(column_names=COLUMNS, use_threads=False, block_size=len(block) + 1),
             csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
-            csv.ConvertOptions(
-                column_types=_TYPES | {name: pa.float64() for name in _ROW if name not in _TYPES},
-                null_values=[],
-            ),
-        )
+            csv.ConvertOptions(column_types=_TYPES, null_values=[]),
+        ).combine_chunks()
+        points = pc.split_pattern(table["facial_landmarks"], ";").combine_chunks()
+        flat = points.flatten().cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid:
         return None
     words = pa.array([str(code) for code in range(11)])
-    codes = pc.call_function("index_in", [table["code"]], pc.SetLookupOptions(words))
-    numbers = np.stack([table[name].to_numpy() for name in _NUMBERS], axis=1)
-    va = np.stack([table[name].to_numpy() for name in ("valence", "arousal")], axis=1)
-    boxes, landmarks = numbers[:, :4], numbers[:, 4:]
+    codes = pc.call_function("index_in", [table["expression"]], pc.SetLookupOptions(words))
+    boxes, va = _numbers(table, COLUMNS[1:5]), _numbers(table, COLUMNS[7:])
     plain = (
-        table.num_rows == n
+        table.num_rows == block.count(b"\n") > 0
         and codes.null_count == 0
-        and pc.all(pc.match_substring_regex(table["path"], _PLAIN_PATH)).as_py()
-        and (np.abs(numbers) <= foreign.FAR).all()  # NaN fails too
-        and (np.abs(va) <= foreign.FAR).all()
+        and pc.all(pc.equal(pc.list_value_length(points), _POINTS)).as_py()
+        and pc.all(pc.match_substring_regex(table[COLUMNS[0]], _PLAIN_PATH)).as_py()
+        and all((np.abs(each) <= foreign.FAR).all() for each in (boxes, flat, va))  # NaN fails too
         and (boxes[:, 2:] > 0).all()
         and ((np.abs(va) <= 1 + ROUNDING).all(axis=1) | (va == SENTINEL).any(axis=1)).all()
     )
     if not plain:
         return None
     boxes[:, 2:] += boxes[:, :2]
-    lines = np.arange(number, number + n)
-    return Rows(lines, table["path"].to_pylist(), boxes, landmarks, codes.to_numpy(), va, [], [])
+    lines = np.arange(number, number + len(codes))
+    paths, landmarks = table[COLUMNS[0]].to_pylist(), flat.reshape(-1, _POINTS)
+    return Rows(lines, paths, boxes, landmarks, codes.to_numpy(), va, [], [])
+
+
+def _numbers(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+    return np.stack([table[name].to_numpy() for name in names], axis=1)
 
 
 def _one_by_one(path: Path, block: bytes, number: int, order: list[int] | None) -> Rows:
