@@ -28,6 +28,7 @@ from shards.image import (
     as_is,
     decode,
     encode_jpeg,
+    lent,
     probe,
     turned_box,
 )
@@ -164,15 +165,23 @@ def cut(picture: np.ndarray, affine: Affine, size: int) -> np.ndarray:
 
     Raises Unreadable where the square does not touch the picture.
     """
+    return np.asarray(_resampled(picture, affine, size))
+
+
+def _resampled(picture: np.ndarray, affine: Affine, size: int) -> Image.Image:
     a, b, c, d, e, f = affine
-    image = Image.fromarray(picture)
+    height, width, bytes_each = picture.shape
+    held = "RGBX" if bytes_each == 4 else "RGB"
+    image = Image.frombytes("RGB", (width, height), np.ascontiguousarray(picture), "raw", held)
     if b == 0 and d == 0:
         region = (-c / a, -f / e, (size - c) / a, (size - f) / e)
         return _resize(image, region, size)
     return _warp(image, affine, size)
 
 
-def _resize(image: Image.Image, region: tuple[float, float, float, float], size: int) -> np.ndarray:
+def _resize(
+    image: Image.Image, region: tuple[float, float, float, float], size: int
+) -> Image.Image:
     left, top, right, bottom = region
     if left >= image.width or top >= image.height or right <= 0 or bottom <= 0:
         raise Unreadable("face outside the image")
@@ -182,20 +191,19 @@ def _resize(image: Image.Image, region: tuple[float, float, float, float], size:
         x, y = math.floor(left), math.floor(top)
         image = image.crop((x, y, math.ceil(right), math.ceil(bottom)))  # black outside
         region = (left - x, top - y, min(right - x, image.width), min(bottom - y, image.height))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=region))
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=region)
 
 
-def _warp(image: Image.Image, affine: Affine, size: int) -> np.ndarray:
+def _warp(image: Image.Image, affine: Affine, size: int) -> Image.Image:
     """Pillow's warp reads four pixels only, so a large source is averaged down first."""
     a, b, _, d, e, _ = affine
     factor = max(int(1 / math.sqrt(abs(a * e - b * d))), 1)
     small = image.reduce(factor) if factor > 1 else image
     to_stored = np.array([affine[:3], affine[3:], (0, 0, 1)]) @ np.diag([factor, factor, 1])
     back = np.linalg.inv(to_stored)[:2].ravel().tolist()
-    warped = small.transform(
+    return small.transform(
         (size, size), Image.Transform.AFFINE, tuple(back), Image.Resampling.BICUBIC
     )
-    return np.asarray(warped)
 
 
 def store_picture(
@@ -203,7 +211,7 @@ def store_picture(
 ) -> Stored:
     """Crop a decoded picture and encode it as JPEG."""
     height, width = picture.shape[:2]
-    crop = cut(picture, affine, size)
+    crop = lent(_resampled(picture, affine, size))
     facts = (size, size, width, height, affine, size, quality)
     return Stored(encode_jpeg(crop), "jpg", kind, *facts)
 
@@ -250,5 +258,5 @@ def store_image(content: bytes, affine: Affine | None, size: int, *, check: bool
     if affine is None:
         return as_is(content, check=check)
     kind = probe(content).format
-    picture, quality = decode(content, kind)
+    picture, quality = decode(content, kind, colours="RGBX")
     return store_picture(picture, affine, size, kind, quality)

@@ -23,6 +23,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import simplejpeg
 from PIL import Image, ImageFile
 
@@ -44,6 +45,7 @@ _SNIFFER = re.compile(b"|".join(b"(?P<%b>%b)" % (k.encode(), m) for k, m in _MAG
 NO_PICTURE = "not a JPEG, PNG, BMP, TIFF, GIF, WebP, AVIF, HEIC, JPEG 2000 or PPM"
 _NEXT = b"\xff\xd9\xff\xd8\xff"  # of JPEGs in a row; in MPF the others only serve the first
 _JPEG_QUALITY = 92
+_KEPT = 16 * 2**20  # bytes; glibc learns from blocks of up to 32 MiB
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # as JPEG weighs colours
 _PILLOW = threading.Lock()  # its limits are global to the process
 
@@ -97,7 +99,7 @@ def probe(content: bytes) -> Header:
     Raises Unreadable for a picture of more than `MOST_PIXELS`.
     """
     kind = sniff(content)
-    if kind == "jpeg" and b"Exif\0" not in content:
+    if kind == "jpeg" and not _has_exif(content):
         width, height, colours = _jpeg_header(content)
         return Header(kind, width, height, colours in ("YCbCr", "Gray", "RGB"))
     head = content[: content.find(b"IDAT")]
@@ -109,6 +111,15 @@ def probe(content: bytes) -> Header:
     with _opened(content, kind, "broken header") as image:
         plain = image.mode in ("RGB", "L") and not image.has_transparency_data
         return Header(kind, *image.size, plain and _orientation(image) == 1)
+
+
+def _has_exif(content: bytes) -> bool:
+    """Whether a JPEG has EXIF, which lies before its coded data: nearly all of it is not read."""
+    at = 2
+    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda":
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    plain = content[at : at + 1] == b"\xff"  # else what is odd is looked through
+    return content.find(b"Exif\0", 0, at if plain else len(content)) >= 0
 
 
 def _jpeg_header(content: bytes) -> tuple[int, int, str]:
@@ -127,16 +138,18 @@ def bounded(width: int, height: int) -> None:
 
 
 def decode(
-    content: bytes, kind: str | None = None, *, upright: bool = False
+    content: bytes, kind: str | None = None, *, upright: bool = False, colours: str = "RGB"
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The picture as uint8 (H, W, 3) RGB, and remarks for the column `quality`.
+
+    To Pillow four bytes a pixel are half the work: of `colours` RGBX a JPEG comes as (H, W, 4).
 
     Pixels stay as stored, since published boxes and landmarks refer to the stored pixels; who knows
     of none says `upright` and gets them turned as EXIF says the camera was held. Raises Unreadable
     where any part of the picture is missing, or where it is larger than `MOST_PIXELS`.
     """
     kind = kind or sniff(content)
-    read = _decode_jpeg(content, "RGB") if kind == "jpeg" else _decode_with_pillow(content, kind)
+    read = _decode_jpeg(content, colours) if kind == "jpeg" else _decode_with_pillow(content, kind)
     if not upright:
         return read
     return turned(read[0], orientation_of(content, kind)), read[1]
@@ -149,6 +162,15 @@ def prove(content: bytes, kind: str) -> tuple[np.ndarray, tuple[str, ...]]:
     is refused is the same; only the colours are not put together, a quarter of the time.
     """
     return _decode_jpeg(content, "GRAY") if kind == "jpeg" else decode(content, kind)
+
+
+def keep_freed() -> None:
+    """Let this process keep the memory of pictures between them: taken from the system anew for
+    each, 160 pages a crop, it costs a fifth of the crop.
+
+    glibc hands back what is freed beyond twice the largest block it saw freed, so it is shown one.
+    """
+    bytearray(_KEPT)
 
 
 def cells(content: bytes, rows: int, columns: int) -> np.ndarray:
@@ -195,7 +217,7 @@ def turned_box(
 
 def orientation_of(content: bytes, kind: str) -> int:
     """Of a picture that decodes; TIFF and HEIC are turned as they are read."""
-    if kind in ("tiff", "heic") or (kind == "jpeg" and b"Exif\0" not in content):
+    if kind in ("tiff", "heic") or (kind == "jpeg" and not _has_exif(content)):
         return 1
     with _opened(content, kind, "broken header") as image:
         return _orientation(image)
@@ -213,9 +235,9 @@ def _decode_jpeg(content: bytes, colours: str) -> tuple[np.ndarray, tuple[str, .
     _jpeg_header(content)
     try:
         picture = simplejpeg.decode_jpeg(content, colours, fastdct=False, fastupsample=False)
-        return picture, (
-            "first_of_several",
-        ) if _NEXT in content and b"MPF\0" not in content else ()
+        return picture, ("first_of_several",) if content.rfind(
+            _NEXT
+        ) >= 0 and b"MPF\0" not in content else ()
     except ValueError as error:
         message = str(error)
     if "remature end" in message:  # of the file, or of its data where an end mark was put back
@@ -304,10 +326,24 @@ def _upper_bits(image: Image.Image) -> np.ndarray:
 
 
 def encode_jpeg(picture: np.ndarray) -> bytes:
-    """A JPEG of quality 92 with 4:2:0 chroma: about 20 KB for a face of 256 pixels."""
+    """A JPEG of quality 92 with 4:2:0 chroma: about 20 KB for a face of 256 pixels.
+
+    Of (H, W, 3) RGB, or (H, W, 4) whose fourth says nothing.
+    """
+    colours = "RGBX" if picture.shape[2] == 4 else "RGB"
     return simplejpeg.encode_jpeg(
-        np.ascontiguousarray(picture), _JPEG_QUALITY, "RGB", "420", fastdct=False
+        np.ascontiguousarray(picture), _JPEG_QUALITY, colours, "420", fastdct=False
     )
+
+
+def lent(image: Image.Image) -> np.ndarray:
+    """An RGB image for `encode_jpeg`: (H, W, 4) of Pillow's own memory, not copied, where it lies
+    in one piece, else (H, W, 3)."""
+    try:
+        held = pa.array(image)
+    except ValueError:
+        return np.asarray(image)
+    return held.values.to_numpy().reshape(image.height, image.width, 4)
 
 
 def encode_png(picture: np.ndarray) -> bytes:

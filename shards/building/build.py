@@ -47,7 +47,7 @@ from shards.datasets import afew_va, aff_wild, aff_wild2, affectnet, foreign, ra
 from shards.datasets.card import read_card
 from shards.datasets.preflight import require_folder
 from shards.findings import Findings
-from shards.image import Stored, Unreadable, decode, orientation_of, sniff
+from shards.image import Stored, Unreadable, decode, keep_freed, orientation_of, sniff
 from shards.index import LabelIndex
 from shards.labels.rows import PLANNED
 from shards.labels.schema import LABELS
@@ -381,6 +381,7 @@ class _Build:
 def write_shard(job: _Job) -> int:
     """One task: read, check, crop and store the samples of a shard. Returns how many it handled."""
     store = job.store
+    keep_freed()
     left_out = Findings()
     with store.working():
         shard = write_tar(

@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +45,7 @@ from shards.sample import DATASETS, EXPRESSIONS, Sample
 _RECORD = 20 * BLOCK  # tar pads its end to this
 _BATCH = 16384  # rows of labels.arrow written at a time, 18 MB
 _AT_ONCE = 1 << 20  # bytes of a tar that are hashed and written at a time
+_ZEROS = bytes(BLOCK)
 
 
 class TarFacts(NamedTuple):
@@ -83,7 +85,8 @@ class TarWriter:
     """One tar, its `.idx` and its hashes in a single pass, under `.part` until `finish`.
 
     A thread hashes and writes by the megabyte, which needs no interpreter, while the next images
-    are read.
+    are read. Two buffers take turns for the whole tar: fresh memory costs more than what is done
+    to it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,27 +97,28 @@ class TarWriter:
         self.digests: list[bytes] = []  # sha256 of the first field of each sample, once finished
         self.checksums: list[int] = []  # and its CRC-32
         self._lines: list[str] = []
-        self._waiting: list[bytes] = []
-        self._firsts: list[bytes] = []
-        self._written = self.size = 0
+        self._buffer, self._spare = BytesIO(), BytesIO()
+        self._firsts: list[tuple[int, int]] = []  # where they begin and end in the buffer
+        self.size = 0
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] = self._thread.submit(lambda: None)
 
     def add(self, key: str, members: dict[str, bytes]) -> int:
         """Write the fields of a sample next to each other; the offset of the first one's data."""
-        words, position = [], self.size
+        words, position, buffer = [], self.size, self._buffer
+        begin, first = buffer.tell() + BLOCK, position + BLOCK
+        self._firsts.append((begin, begin + len(next(iter(members.values())))))
         for extension, content in members.items():
-            name = f"{key}.{extension}"
+            name, size = f"{key}.{extension}", len(content)
             position += BLOCK
-            words.append(f"{extension} {position} {len(content)} {name}")
-            padding = -len(content) % BLOCK
-            self._waiting += (ustar_header(name, len(content)), content, bytes(padding))
-            position += len(content) + padding
-        self._firsts.append(next(iter(members.values())))
-        first = self.size + BLOCK
+            words.append(f"{extension} {position} {size} {name}")
+            buffer.write(ustar_header(name, size))
+            buffer.write(content)
+            buffer.write(_ZEROS[: -size % BLOCK])
+            position += size + -size % BLOCK
         self.size = position
         self._lines.append(" ".join(words))
-        if self.size - self._written >= _AT_ONCE:
+        if buffer.tell() >= _AT_ONCE:
             self._write()
         return first
 
@@ -122,7 +126,7 @@ class TarWriter:
         """End the tar, make it and its `.idx` appear under their names."""
         end = 2 * BLOCK
         end += -(self.size + end) % _RECORD
-        self._waiting.append(bytes(end))
+        self._buffer.write(bytes(end))
         self.size += end
         self._write()
         self._writing.result()
@@ -143,15 +147,18 @@ class TarWriter:
     def _write(self) -> None:
         """Hand what waits to the thread, once it is done with what came before."""
         self._writing.result()
-        self._writing = self._thread.submit(self._put, self._waiting, self._firsts)
-        self._waiting, self._firsts, self._written = [], [], self.size
+        self._writing = self._thread.submit(self._put, self._buffer, self._firsts)
+        self._buffer, self._spare, self._firsts = self._spare, self._buffer, []
 
-    def _put(self, parts: list[bytes], firsts: list[bytes]) -> None:
-        content = b"".join(parts)
-        self._file.write(content)
-        self._hash.update(content)
-        self.digests += [hashlib.sha256(first).digest() for first in firsts]
-        self.checksums += map(checksum, firsts)
+    def _put(self, buffer: BytesIO, firsts: list[tuple[int, int]]) -> None:
+        with buffer.getbuffer() as whole, whole[: buffer.tell()] as content:
+            self._hash.update(content)
+            for begin, end in firsts:
+                with content[begin:end] as first:
+                    self.digests.append(hashlib.sha256(first).digest())
+                    self.checksums.append(checksum(first))
+            self._file.write(content)
+        buffer.seek(0)
 
 
 def write_tar(

@@ -110,9 +110,9 @@ def _check_facts(path: Path, facts: os.stat_result, limit: int) -> None:
 
 
 @lru_cache(maxsize=4096)
-def is_below(root: Path, folder: Path) -> bool:
+def is_below(root: Path, folder: Path | str) -> bool:
     """Whether a folder lies below the root, or below a folder that the root itself links to."""
-    place = folder.resolve()
+    place = Path(folder).resolve()
     return place.is_relative_to(root.resolve()) or any(
         place.is_relative_to(path.resolve()) for path in folders(root) if path.is_symlink()
     )
@@ -129,6 +129,10 @@ def opened(root: Path, path: Path, limit: int) -> Iterator[BinaryIO]:
 
 def content(root: Path, path: Path, limit: int = IMAGE) -> bytes:
     """All bytes of a file."""
+    text = str(path)
+    plain = plain_content(text, limit) if is_below(root, os.path.dirname(text)) else None  # noqa: PTH120
+    if plain is not None:
+        return plain
     with opened(root, path, limit) as file:
         return file.read(os.fstat(file.fileno()).st_size)  # read(limit) would reserve it all
 

@@ -244,8 +244,10 @@ def test_a_turn_behind_other_segments_is_seen():
     exif = Image.Exif()
     exif[0x0112] = 6
     content = saved(PICTURE[:, :40], "JPEG", exif=exif)
-    long = b"\xff\xe2" + struct.pack(">H", 60_000) + bytes(59_998)
+    scan = b"\xff\xda"  # as coded data begins, but in another segment
+    long = b"\xff\xe2" + struct.pack(">H", 60_000) + scan * 29_999
     assert not probe(content[:2] + long + content[2:]).plain
+    assert not probe(content[:2] + long + b"\xff\xff" + content[2:]).plain  # fill bytes
 
 
 def test_the_first_of_several_is_read_and_said():

@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +67,16 @@ def test_header_equals_tarfile(name: str, size: int):
     assert ustar_header(name, size) == info.tobuf(tarfile.USTAR_FORMAT)
 
 
+LARGE = bytes(range(256)) * 10_000  # more than is written at a time
+
+
 def test_tar_equals_tarfile(tmp_path: Path):
     ours = TarWriter(tmp_path / "a.tar")
     expected = io.BytesIO()
     with tarfile.open(fileobj=expected, mode="w", format=tarfile.USTAR_FORMAT) as theirs:
-        for i, content in enumerate([b"", b"x" * 511, b"x" * 512, b"x" * 513, b"y" * 20_000]):
+        for i, content in enumerate(
+            [b"", b"x" * 511, b"x" * 512, b"x" * 513, b"y" * 20_000, LARGE, b"z" * 700, LARGE]
+        ):
             ours.add(f"k{i}", {"jpg": content, "row": b"12345678"})
             for name, data in ((f"k{i}.jpg", content), (f"k{i}.row", b"12345678")):
                 info = tarfile.TarInfo(name)
@@ -79,7 +85,9 @@ def test_tar_equals_tarfile(tmp_path: Path):
     facts = ours.finish()
     written = (tmp_path / "a.tar").read_bytes()
     assert written == expected.getvalue()
-    assert facts == (5, len(written), hashlib.sha256(written).hexdigest())
+    assert ours.digests[5] == ours.digests[7] == hashlib.sha256(LARGE).digest()
+    assert ours.checksums[6] == zlib.crc32(b"z" * 700)
+    assert facts == (8, len(written), hashlib.sha256(written).hexdigest())
 
 
 def test_idx_equals_wds2idx(index: LabelIndex, tmp_path: Path):
