@@ -135,24 +135,26 @@ def _placed(
         if not _is_video(video.path):
             yield rows
             continue
-        places = json.loads(video.store.read(video.marker))["places"]
+        said = json.loads(video.store.read(video.marker))
+        places, kinds = said["places"], said["facts"]
         lost = [(i, place) for i, place in enumerate(places) if isinstance(place, str)]
         for i, reason in lost:
             findings.skip(reason, rows["sample_key"][i].as_py())
         kept = np.setdiff1d(np.arange(len(places)), [i for i, _ in lost])
         if len(kept):
-            found = [places[i] for i in kept]
+            offsets, sizes, numbers = zip(*(places[i] for i in kept), strict=True)
+            found = offsets, sizes, [kinds[k] for k in numbers]
             yield _with_places(rows.take(pa.array(kept)), found, video.file)
 
 
-def _with_places(rows: pa.RecordBatch, places: list[list[Any]], file: str) -> pa.RecordBatch:
-    offsets, sizes, facts = zip(*places, strict=True)
+def _with_places(rows: pa.RecordBatch, places: tuple[Any, ...], file: str) -> pa.RecordBatch:
+    offsets, sizes, facts = places
     columns = {
         "source_bytes": pa.array(sizes, pa.int64()),
-        "staged_file": pa.array([file] * len(places)),
+        "staged_file": pa.array([file] * len(sizes)),
         "staged_offset": pa.array(offsets, pa.int64()),
         "staged_size": pa.array(sizes, pa.int64()),
-        "staged_facts": pa.array([json.dumps(fact) for fact in facts]),
+        "staged_facts": pa.array(facts),
     }
     arrays = [
         columns.get(name, column) for name, column in zip(rows.schema.names, rows, strict=True)
@@ -163,8 +165,8 @@ def _with_places(rows: pa.RecordBatch, places: list[list[Any]], file: str) -> pa
 def stage_video(video: Video) -> int:
     """One task: crop the wanted frames of a video into its staged file. Returns their number.
 
-    The marker, written last, holds size and hash of that file and for each row [offset, size,
-    facts] or the reason it is left out.
+    The marker, written last, holds size and hash of that file, the different facts of its crops,
+    and for each row [offset, size, number of the facts] or the reason it is left out.
     """
     store = video.store
     with store.working():
@@ -173,18 +175,20 @@ def stage_video(video: Video) -> int:
             path = store.local / video.file
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.part")
-            digest = hashlib.sha256()
+            digest, kinds = hashlib.sha256(), dict[str, int]()
             with open(part, "wb") as file:
                 for i, found in _crops(video):
                     places[i] = found
                     if isinstance(found, Stored):
-                        places[i] = [file.tell(), len(found.content), found[1:]]
+                        kind = kinds.setdefault(json.dumps(found[1:]), len(kinds))
+                        places[i] = [file.tell(), len(found.content), kind]
                         file.write(found.content)
                         digest.update(found.content)
                 sync(file)
-                said = {"size": file.tell(), "sha256": digest.hexdigest(), "places": places}
+                said = {"size": file.tell(), "sha256": digest.hexdigest()}
             settle(part, path)
-            write_aside(store.local / video.marker, json.dumps(said).encode())
+            text = json.dumps({**said, "facts": list(kinds), "places": places})
+            write_aside(store.local / video.marker, text.encode())
             if video.publish:
                 store.publish(video.file, video.marker)
     return video.rows.num_rows
@@ -198,6 +202,8 @@ def is_staged_whole(store: Store, name: str) -> bool:
     try:
         said = json.loads(store.read(marker))
     except ValueError:
+        return False
+    if "facts" not in said:  # of a version that named them with each crop
         return False
     if not (path := store.local / name).exists():
         return True
