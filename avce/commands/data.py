@@ -105,15 +105,20 @@ def shard(
     from shards import READERS, BuildOptions, build
     from shards.datasets.elsewhere import imported, installed
 
-    others = {name: imported(reading.reader)} if reading.reader else installed()
-    READERS.update({name: read for name, read in others.items() if name not in READERS})
+    if reading.reader and name in READERS:
+        raise typer.BadParameter(
+            f"{name} has a reader of ours; give what --reader reads a new name"
+        )
+    others = {name: reading.reader} if reading.reader else installed()
+    if name in others and name not in READERS:
+        READERS[name] = imported(others[name])
     if name in RELEASES:
         raw = storing.raw or RAW / name
         raise typer.BadParameter(
             f"{name} is a release of {RELEASES[name]}; say: "
             + shell("shard", RELEASES[name], "--raw", raw, "--out", storing.to or SHARDS / name)
         )
-    reader = READERS[one_of(name, READERS, "data set")]
+    reader = READERS[one_of(name, {**others, **READERS}, "data set")]
     options = BuildOptions(
         crop=cutting.value(),
         with_json=storing.with_json,

@@ -140,7 +140,7 @@ def _load_ours(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> 
     if unknown:
         raise ValueError(
             f"{source} was trained as another recipe: {unknown[0]} has no place in this one; "
-            "use the recipe named in its run.json"
+            "use the recipe that it was trained by (the starter's is starter)"
         )
     _load(model, ours, source)
     return LoadReport(tuple(ours), tuple(n for n in tensors if not n.startswith("model.")))

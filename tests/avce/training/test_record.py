@@ -141,3 +141,8 @@ def test_a_record_is_sealed_and_any_other_value_is_refused(tmp_path):
     del facts["sha256"]
     with pytest.raises(ValueError, match=r"run\.json is not what was written"):
         read_record(written(tmp_path / "c", json.dumps(facts)))
+
+
+def test_a_model_that_is_not_there_is_not_asked_for_its_run(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone\.safetensors does not exist; give a run"):
+        read_record(tmp_path / "gone.safetensors")

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from avce.commands import app
 from shards.datasets.elsewhere import imported, installed
+from shards.findings import Findings
 from tests.shards.trees import blob
 
 CLI = Path(__file__).parents[3] / "cli.py"
@@ -54,5 +57,75 @@ def test_a_reader_that_is_none_is_refused(place: str, sentence: str) -> None:
         imported(place)
 
 
-def test_installed_readers_are_functions() -> None:
-    assert all(map(callable, installed().values()))
+BROKEN = """
+import sys
+from shards.sample import Sample
+
+def raises(root, findings):
+    yield Sample(key="a", original_path="a", dataset="table", variant="v", split="val")
+    raise KeyError("x")
+
+def ends(root, findings): sys.exit(3)
+def nothing(root, findings): pass
+def without(): yield
+def other(root, findings): yield {"key": "a"}
+def beyond(root, findings):
+    yield Sample(key="a", original_path="a", dataset="table", variant="v", split="val",
+                 valence=3.0, arousal=0.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("raises", r"reader 'broken:raises': KeyError at .*broken.py:7: 'x'; mend the reader"),
+        ("ends", r"SystemExit at .*broken.py:9: 3; mend the reader"),
+        ("nothing", "'NoneType' object is not iterable; mend the reader"),
+        ("without", r"without\(\) takes 0 positional arguments but 2 were given; mend"),
+        ("other", "it yields a dict and no shards.Sample"),
+        ("beyond", r"^a: valence 3.0 is outside \[-1, 1\]; rescale it in its reader"),
+    ],
+)
+def test_a_fault_of_the_reader_is_told_as_its_own(
+    name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=sentence):
+        list(imported(f"broken:{name}")(tmp_path, Findings()))
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [("1 / 0", "ZeroDivisionError at .*spoilt.py:1: division by zero"), ("def f(:", "SyntaxError")],
+)
+def test_a_module_that_cannot_be_imported_is_named(
+    source: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spoilt.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=f"reader 'spoilt:read': {sentence}"):
+        imported("spoilt:read")
+
+
+def test_an_installed_reader_that_is_broken_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs-1.dist-info").mkdir()
+    (tmp_path / "theirs-1.dist-info/METADATA").write_text("Name: theirs\nVersion: 1\n")
+    entry = "[avce.readers]\ntheirs = no_such_package:read\n"
+    (tmp_path / "theirs-1.dist-info/entry_points.txt").write_text(entry)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed()["theirs"] == "no_such_package:read"
+    failed = CliRunner().invoke(app, ["shard", "table", "--raw", str(tmp_path / "none")])
+    assert isinstance(failed.exception, FileNotFoundError)  # and not the other's import
+    failed = CliRunner().invoke(app, ["shard", "theirs", "--raw", str(tmp_path)])
+    assert "No module named 'no_such_package'" in str(failed.exception)
+
+
+def test_a_reader_of_ours_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    command = ["shard", "raf-db", "--reader", "my_set:read", "--raw", str(tmp_path)]
+    failed = CliRunner().invoke(app, command)
+    assert failed.exit_code == 2 and "raf-db has a reader of ours" in " ".join(
+        failed.output.split()
+    )
