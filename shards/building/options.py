@@ -9,7 +9,7 @@ from typing import Any
 from shards.building.engine import Engine
 from shards.crop import Crop
 from shards.finder import facts
-from shards.labels.schema import FORMAT
+from shards.labels.schema import TARS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class BuildOptions:
     def choices(self, name: str) -> dict[str, Any]:
         """What decides the bytes, as plain values."""
         return {
-            "format": FORMAT,
+            "format": TARS,
             "data_set": name,
             "crop": self.crop.mode or "default",
             "margin": self.crop.margin,

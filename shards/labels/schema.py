@@ -16,6 +16,7 @@ LABELS = "labels.arrow"
 FORMAT = 4  # of the folder: rises when older readers could not read it; 2 has no dictionaries
 WIDER = 5  # the same with extra columns or a data set's own name; 3 is to it as 2 is to 4
 WIDE = (3, WIDER)
+TARS = 2  # since which tars are as they are: finished ones of it are gone on with, whatever FORMAT
 CODES = (pa.int8(), pa.int16(), pa.int32())  # numbers of words
 BLOCK = 512  # everything in a tar starts at a multiple of it
 TAR = re.compile(r"[0-9]{5,9}\.tar")  # what a tar is called, and nothing else

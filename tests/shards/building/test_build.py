@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from shards import BuildOptions, Crop, Engine, LabelIndex, build
 from shards.datasets import foreign
 from shards.sample import Sample
+from tests.shards.labels.test_packing import as_before
 from tests.shards.trees import Tree2017, blob, encoded, write_2021
 
 ALONE = Engine(jobs=1)
@@ -99,6 +101,17 @@ def test_everything_is_stored_or_reported(raw: Path, done: Path):
     assert index.metadata["skipped"] == report["skipped"]
     assert index.verify() == []
     assert not (done / ".work").exists() and not list(done.glob("*.part"))
+
+
+def test_what_stands_under_an_index_of_the_format_before_is_finished(raw, done, tmp_path):
+    """Labels lie otherwise since then, tars do not: nothing is written again."""
+    copied = as_before(LabelIndex.open(done), tmp_path / "out")
+    shutil.copy(done / "report.json", copied)
+    before = contents(copied)
+    report = build("affectnet", raw, copied, SMALL)
+    assert report.reused == report.shards == len(LabelIndex.open(done).tars)
+    assert contents(copied) == before
+    assert LabelIndex.open(copied).metadata["options"]["format"] == 2
 
 
 def test_rows_hold_what_the_reader_said_and_where_the_crop_lies(done: Path):
