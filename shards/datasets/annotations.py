@@ -7,6 +7,7 @@ import re
 ROUNDING = 1e-6  # labels are printed with at most 6 decimals
 
 _PERSON = re.compile(r"(?P<video>.+?)_(?P<slot>left|right)")
+_NO_KEY = re.compile("[^A-Za-z0-9_-]")
 
 
 def check_range(where: str, value: float, limit: float = 1.0) -> None:
@@ -36,4 +37,4 @@ def split_person(name: str) -> tuple[str, str]:
 
 def key_part(name: str) -> str:
     """`name` with every character that a tar key must not have replaced by '-'."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    return _NO_KEY.sub("-", name)

@@ -71,7 +71,9 @@ def lists_of(values: np.ndarray) -> pa.ListArray:
     null = np.isnan(values[:, 0])
     ends = np.cumsum(np.where(null, 0, width), dtype=np.int32)
     starts = pa.array(np.concatenate([np.zeros(1, np.int32), ends]))
-    lists = pa.ListArray.from_arrays(starts, pa.array(values[~null].ravel()))
+    lists = pa.ListArray.from_arrays(
+        starts, pa.array((values[~null] if null.any() else values).ravel())
+    )
     return pa.ListArray.from_buffers(
         lists.type, n, [_bits(~null), lists.buffers()[1]], children=[lists.values]
     )

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shards.datasets import foreign
 from shards.datasets.affectnet import lists as lists_of_2017
@@ -198,12 +199,12 @@ def _tally(each: _List, rows: Rows, actual: list[str | None], count: _Count) -> 
     count.null_boxes += int(np.isnan(rows.boxes[:, 0]).sum())
     count.sentinels_elsewhere += int((~labelled & (rows.codes < 9)).sum())
     count.missing += actual.count(None)
-    for name, box in zip(actual, rows.boxes.tolist(), strict=True):
+    for name, box in zip(actual, rows.boxes, strict=True):
         if count.compared == _SQUARES:
             break
         if name and not math.isnan(box[0]):
             count.compared += 1
-            count.square += _is_square_around(size_of(each.root, each.images / name), box)
+            count.square += _is_square_around(size_of(each.root, each.images / name), box.tolist())
     for line, problem in rows.late:
         count.late = count.late or ValueError(f"{each.path}: line {line}: {problem}")
 
@@ -283,12 +284,12 @@ def _batch(
     paths = [f"{prefix}/{name}" if prefix != "." else name for name in names]
     keys = [f"{start}_{key_part(name.rpartition('.')[0].replace('/', '_'))}" for name in names]
     no_box, void = np.isnan(boxes[:, 0]), (va == SENTINEL).any(axis=1)
-    cleaned = clean is not None and split == "val"
+    cleaned, none = clean is not None and split == "val", pa.nulls(len(names), pa.bool_())
     columns = {
         "sample_key": pa.array(keys, pa.string()),
         "original_path": pa.array(paths, pa.string()),
         "bbox_xyxy": lists_of(boxes),
-        "bbox_source": pa.array(["affectnet"] * len(names), pa.string(), mask=no_box),
+        "bbox_source": pc.if_else(pa.array(no_box), None, "affectnet"),
         "landmarks": lists_of(rows.landmarks[there]),
         "expression_raw": pa.array(codes, pa.int16()),
         "expression": pa.array(codes, pa.int8(), mask=codes > 7),
@@ -296,11 +297,11 @@ def _batch(
         "arousal": pa.array(va[:, 1], mask=void),
         "valence_raw": pa.array(va[:, 0]),
         "arousal_raw": pa.array(va[:, 1]),
-        "emonet_clean": pa.array([n in clean if cleaned else None for n in listed], pa.bool_()),
+        "emonet_clean": pa.array([n in clean for n in listed] if cleaned else none, pa.bool_()),
         "quality": pa.array(
             [
-                ["case_fixed"] * (name != path) + ["no_box"] * bool(none)
-                for name, path, none in zip(names, listed, no_box, strict=True)
+                ["case_fixed"] * (name != path) + ["no_box"] * unboxed
+                for name, path, unboxed in zip(names, listed, no_box.tolist(), strict=True)
             ],
             pa.list_(pa.string()),
         ),
