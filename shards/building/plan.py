@@ -127,14 +127,13 @@ def write_spill(batches: Iterable[pa.RecordBatch], path: Path) -> Spill:
             empty = {name for name in empty if rows[name].null_count == rows.num_rows}
             own.update(rows["dataset"].dictionary.to_pylist())
             splits.append(rows["split"].indices.to_numpy().copy())
-            keys.append(np.array([hash(key) for key in rows["sample_key"].to_pylist()], np.int64))
+            names = rows["sample_key"].to_pylist()
+            keys.append(np.fromiter(map(hash, names), np.int64, len(names)))
             paths, sizes = rows["original_path"], rows["source_bytes"]
             total += pc.sum(sizes).as_py()
             videos |= pc.any(pc.match_substring_regex(paths, FILM, ignore_case=True)).as_py()
-            sizes = pc.binary_join_element_wise(sizes.cast(pa.string()), "\n", "")
-            listing.update(
-                "".join(pc.binary_join_element_wise(paths, sizes, "\t").to_pylist()).encode()
-            )
+            words = pc.binary_join_element_wise(paths, "\t", sizes.cast(pa.string()), "\n", "")
+            listing.update("".join(words.to_pylist()).encode())
             staged |= dict.fromkeys(rows["staged_file"].drop_null().unique().to_pylist())
     known = np.concatenate(splits), np.concatenate(keys)
     facts = total, videos, listing.hexdigest(), frozenset(own), tuple(staged), frozenset(empty)

@@ -30,19 +30,20 @@ class Listing:
     def of(self, paths: Sequence[str]) -> np.ndarray:
         """Bytes and nanoseconds, int64 (n, 2); -1 bytes for a path that it does not know."""
         hashes = np.fromiter(map(hash, paths), np.int64, len(paths))
-        facts = self._sorted
-        found = facts[np.searchsorted(facts[:-1, 0], hashes)]
-        found[found[:, 0] != hashes] = facts[-1]
-        return found[:, 1:]
+        known, facts = self._sorted
+        places = np.searchsorted(known[:-1], hashes)
+        places[known[places] != hashes] = len(known) - 1
+        return facts[places]
 
     @cached_property
-    def _sorted(self) -> np.ndarray:
-        """(files + 1, 3); last what is said of unknown ones."""
+    def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hashes, and what is said of each; last what is said of all others."""
         facts = np.frombuffer(self._facts, np.int64).reshape(-1, 3)
-        facts = facts[np.argsort(facts[:, 0])]
-        twice = np.flatnonzero(facts[1:, 0] == facts[:-1, 0])
+        facts = np.vstack([facts[np.argsort(facts[:, 0])], [0, -1, 0]])
+        hashes = facts[:, 0].copy()  # side by side, else they are copied for each question
+        twice = np.flatnonzero(hashes[1:-1] == hashes[:-2])
         facts[[*twice, *(twice + 1)], 1] = -1
-        return np.vstack([facts, [0, -1, 0]])
+        return hashes, facts[:, 1:]
 
 
 listing: ContextVar[Listing] = ContextVar("listing")  # of the look that a plan's key takes

@@ -58,11 +58,13 @@ def planned_rows(samples: Sequence[Sample], *, exact: bool = False) -> pa.Record
 def rows_like(sample: Sample, count: int, columns: dict[str, Any]) -> pa.RecordBatch:
     """`count` rows that say what `sample` says but for these columns, the two of `SOURCE` and those
     of one's own among them; float64 stays, and is made float32 where it is written."""
-    one = planned_rows([sample])
     again = pa.array(np.zeros(count, np.int64))
-    names = dict.fromkeys((*PLANNED.names, *SOURCE, *columns))
-    arrays = [columns[name] if name in columns else one[name].take(again) for name in names]
-    return pa.RecordBatch.from_arrays(arrays, list(names))
+    rows = dict.fromkeys((*PLANNED.names, *SOURCE)) | columns
+    for field, one in zip(PLANNED, planned_rows([sample]), strict=True):
+        if field.name not in columns:
+            null = one.null_count == 1
+            rows[field.name] = pa.nulls(count, field.type) if null else one.take(again)
+    return pa.RecordBatch.from_arrays(list(rows.values()), list(rows))
 
 
 def lists_of(values: np.ndarray) -> pa.ListArray:

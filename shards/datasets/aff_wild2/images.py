@@ -54,8 +54,9 @@ def frames_of(folder: Path) -> tuple[dict[int, str], list[str]]:
     others = []
     for name in foreign.names(folder):
         match = _FRAME.fullmatch(name)
-        if match and int(match[1]) >= 1 and int(match[1]) not in frames:
-            frames[int(match[1])] = name
+        number = int(match[1]) if match else 0
+        if number >= 1 and number not in frames:
+            frames[number] = name
         else:
             others.append(name)
     return dict(sorted(frames.items())), others
