@@ -73,9 +73,10 @@ class Words:
         keys = _keys(column)
         new = keys.drop_null().unique()
         new = new.filter(pc.invert(pc.is_in(new, value_set=self._keys)))
-        first = column.take(pc.index_in(new, value_set=keys))
-        self.values = pa.concat_arrays([self.values, first])
-        self._keys = pa.concat_arrays([self._keys, new])
+        if len(new):
+            first = column.take(pc.index_in(new, value_set=keys))
+            self.values = pa.concat_arrays([self.values, first])
+            self._keys = pa.concat_arrays([self._keys, new])
 
     @property
     def codes(self) -> pa.DataType:
