@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import cached_property
-from itertools import chain
 
 import numpy as np
 
@@ -22,10 +21,9 @@ class Listing:
     def __init__(self) -> None:
         self._facts = array("q")
 
-    def add(self, folder: str, files: Iterable[tuple[str, int, int, int]]) -> None:
-        """Name, bytes (-1: not a regular file), nanoseconds of files; not once `of` was asked."""
-        facts = ((hash(f"{folder}/{name}"), size, time) for name, size, time, _ in files)
-        self._facts.extend(chain.from_iterable(facts))
+    def add(self, path: str, size: int, time: int) -> None:
+        """Bytes (-1: no regular file) and nanoseconds of a file; not once `of` was asked."""
+        self._facts.extend((hash(path), size, time))
 
     def of(self, paths: Sequence[str]) -> np.ndarray:
         """Bytes and nanoseconds, int64 (n, 2); -1 bytes for a path that it does not know."""

@@ -66,5 +66,6 @@ def test_without_a_look_each_file_is_asked_for(tree: Path):
 
 def test_two_files_of_one_hash_are_unknown():
     found = Listing()
-    found.add("/raw", [("a", 1, 2, 3), ("b", 4, 5, 6), ("a", 7, 8, 9)])
+    for path, size in (("/raw/a", 1), ("/raw/b", 4), ("/raw/a", 7)):
+        found.add(path, size, 2)
     assert np.array_equal(found.of(["/raw/a", "/raw/b"])[:, 0], [-1, 4])
