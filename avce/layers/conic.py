@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import diffcp
 import torch
+from cvxpy.error import SolverError
 from cvxpylayers.torch import CvxpyLayer  # pyright: ignore[reportPrivateImportUsage]
 from torch import Tensor
 
@@ -24,18 +25,27 @@ class Conic:
     """Solves a declaration with SCS and differentiates it through its cone program."""
 
     def __init__(self, declared: Declaration):
-        self.layer = CvxpyLayer(
-            declared.problem,
-            parameters=declared.parameters,
-            variables=declared.variables,
-        )
+        problem, known = declared.problem, declared.parameters
+        used = {parameter.id for parameter in problem.parameters()}
+        self._used = [place for place, parameter in enumerate(known) if parameter.id in used]
+        try:
+            self.layer = CvxpyLayer(
+                problem,
+                parameters=[known[place] for place in self._used],
+                variables=declared.variables,
+            )
+        except SolverError as error:
+            raise ValueError(
+                f"cvxpylayers cannot take this program ({error}); choose another engine"
+            ) from error
 
     def solve(self, theta: list[Tensor]) -> tuple[Tensor, ...]:
         """The solutions, in autograd's graph; raises `diffcp.SolverError` where one row fails."""
         graph = torch.is_grad_enabled() and any(t.requires_grad for t in theta)
         jobs = _SERIAL_WITH_GRADIENT if graph else _SERIAL
         with interrupts_kept():
-            return self.layer(*theta, solver_args={**_SETTINGS, **jobs})
+            used = [theta[place] for place in self._used]
+            return self.layer(*used, solver_args={**_SETTINGS, **jobs})
 
     def fails(self, theta: list[Tensor]) -> list[str]:
         """Why each row fails alone; empty strings for those that do not."""

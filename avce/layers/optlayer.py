@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SLACK = 1e-10  # by which a parameter may miss its declared sign, as CVXPY takes it
 _GRAIN = 32_000  # torch splits an operation over threads from 32,768 numbers on
 ENGINES = ("auto", "ecos", "batched", "cvxpylayers")
 
@@ -45,8 +46,9 @@ class OptLayer(nn.Module):
     polish to machine precision and hand each other what they cannot solve. "cvxpylayers" takes any
     convex atom. "auto" is "batched" where the atoms are known, else "cvxpylayers".
 
-    on_error: "raise" a `SolveError` with the count and rows that are not finite, infeasible,
-    unbounded or failed; or give those rows "nan", with no gradient, and go on with the others.
+    on_error: "raise" a `SolveError` with the count and rows that are not finite, of another sign
+    than declared (the program may not be convex there), infeasible, unbounded or failed; or give
+    those rows "nan", with no gradient, and go on with the others.
 
     audit: the fraction of rows that are solved again by ECOS; the largest difference is logged and
     kept in `largest_difference`.
@@ -80,6 +82,7 @@ class OptLayer(nn.Module):
         self.largest_difference = 0.0
         self._chance = torch.Generator().manual_seed(0)
         self.engine, self._solver = _choose(self.declared, engine)
+        self._signs = [p.is_nonneg() - p.is_nonpos() for p in self.declared.parameters]
 
     def forward(self, *theta: Tensor) -> Tensor | tuple[Tensor, ...]:
         batch = self._check(theta)
@@ -126,13 +129,8 @@ class OptLayer(nn.Module):
         return batch
 
     def _forward(self, theta: list[Tensor], batch: int) -> tuple[Tensor, ...]:
-        finite = torch.stack([t.detach().reshape(batch, -1).isfinite().all(1) for t in theta]).all(
-            0
-        )
-        verdicts = ["solved"] * batch
-        if not bool(finite.all()):
-            verdicts = ["solved" if ok else "not finite" for ok in finite.tolist()]
-            self._refuse(verdicts)
+        verdicts = self._look(theta, batch)
+        self._refuse(verdicts)
         if self.engine == "cvxpylayers":
             return self._forward_conic(theta, verdicts)
         flat, verdicts = self._solve(theta, verdicts)
@@ -140,6 +138,17 @@ class OptLayer(nn.Module):
         if self.audit:
             self._compare(theta, flat.detach(), verdicts)
         return self._split(flat)
+
+    def _look(self, theta: list[Tensor], batch: int) -> list[str]:
+        """What the parameters of each row say before it is solved."""
+        given = [t.detach().reshape(batch, -1) for t in theta]
+        finite = torch.stack([t.isfinite().all(1) for t in given]).all(0)
+        signs = [(s * t >= -_SLACK).all(1) for s, t in zip(self._signs, given, strict=True) if s]
+        sound = torch.stack([finite, *signs]).all(0)
+        if bool(sound.all()):
+            return ["solved"] * batch
+        each = zip(finite.tolist(), sound.tolist(), strict=True)
+        return ["solved" if s else "wrong sign" if f else "not finite" for f, s in each]
 
     def _solve(self, theta: list[Tensor], verdicts: list[str]) -> tuple[Tensor, list[str]]:
         """Solve a batch in parts that torch computes on one thread.
@@ -221,6 +230,7 @@ class OptLayer(nn.Module):
 
 _SAID = {
     "not finite": "hold NaN or infinite parameters",
+    "wrong sign": "hold parameters of another sign than declared",
     "infeasible": "have no feasible point",
     "unbounded": "are unbounded below",
     "failed": "could not be solved by any engine",

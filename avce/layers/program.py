@@ -82,6 +82,8 @@ def _check_leaves(leaves: Sequence[Any], wanted: type, name: str) -> None:
                 f"{name}[{place}] ({leaf}) is boolean or integer, which has no gradient; relax it "
                 f"to an interval"
             )
+        if any(leaf is other for other in leaves[:place]):
+            raise ValueError(f"{name}[{place}] ({leaf}) stands there twice; name each once")
 
 
 def _call(function: Function, leaves: Sequence[Any], part: str) -> Expression:

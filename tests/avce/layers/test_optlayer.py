@@ -104,3 +104,39 @@ def test_wrong_calls_are_refused():
         layer(torch.zeros(2, 4))
     with pytest.raises(ValueError, match="floating"):
         layer(torch.zeros(2, 3, dtype=torch.long))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_parameter_of_another_sign_than_declared_is_refused(engine):
+    """Minimise q |x|^2 - x: below q = 0 there is no minimum, and where the slope is 0 a maximum."""
+    q = cp.Parameter(nonneg=True)
+    told = ([cp.Variable()], [q], lambda x, q: q * cp.square(x) - x, [], [])
+    given = torch.tensor([0.5, -1, 2], dtype=torch.float64, requires_grad=True)
+    with pytest.raises(ValueError, match=r"1 of 3 rows hold .* another sign than declared \(row 1"):
+        OptLayer(*told, engine=engine)(given)
+    x = OptLayer(*told, engine=engine, on_error="nan")(given)
+    torch.testing.assert_close(x[[0, 2]], torch.tensor([1, 0.25], dtype=torch.float64))
+    assert x[1].isnan()
+    x.nansum().backward()
+    assert given.grad is not None and given.grad[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_parameter_without_influence_is_taken(engine):
+    layer = OptLayer(
+        [cp.Variable(2)],
+        [cp.Parameter(2), cp.Parameter()],
+        lambda x, p, q: cp.sum_squares(x - p),
+        [lambda x, p, q: -x],
+        [],
+        engine=engine,
+    )
+    p = torch.tensor([[1.0, -2], [3, 4]], dtype=torch.float64)
+    torch.testing.assert_close(layer(p, torch.ones(2, dtype=torch.float64)), p.clamp(min=0))
+
+
+def test_a_program_that_an_engine_cannot_take_is_refused():
+    with pytest.raises(ValueError, match="cvxpylayers cannot take this program"):
+        one_function(lambda x, y: y @ x, engine="cvxpylayers")

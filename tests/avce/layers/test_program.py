@@ -10,6 +10,8 @@ from avce.layers import OptLayer, SparseMax
 
 from .cases import one_function
 
+X, Y = cp.Variable(2), cp.Parameter(2)
+
 
 def test_each_function_is_called_once():
     calls = []
@@ -57,6 +59,8 @@ def test_each_function_is_called_once():
             lambda: OptLayer([cp.Variable(2, boolean=True)], [], lambda x: cp.sum(x), [], []),
             "boolean or integer",
         ),
+        (lambda: OptLayer([X, X], [Y], lambda x, z, y: x - y, [], []), "stands there twice"),
+        (lambda: OptLayer([X], [Y, Y], lambda x, y, z: x - y, [], []), "stands there twice"),
         (lambda: OptLayer([3], [], lambda x: x, [], []), "declare it as cp.Variable"),
         (lambda: SparseMax(4, "scs"), "engine is 'scs'"),
     ],
