@@ -11,9 +11,11 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from avce.commands import app
@@ -100,6 +102,15 @@ def test_what_a_page_points_to_exists(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+@pytest.mark.parametrize("page", [*DOCS.glob("*.md"), ROOT / "README.md"], ids=lambda p: p.name)
+def test_what_a_page_types_is_understood(page):
+    group: Any = get_command(app)
+    lines = [line for block in tables(page.read_text())[1] for line in block]
+    typed = [line.partition("cli.py ")[2] for line in lines if " cli.py " in line]
+    for name, *words in (shlex.split(line, comments=True) for line in typed):
+        group.commands[name].make_context(name, words)  # raises for a word that means nothing
 
 
 def test_the_reading_order_names_every_page():
