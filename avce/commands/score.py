@@ -178,6 +178,12 @@ def figures(
         found[picture.name] = {"files": [str(p) for p in paths], "numbers": picture.numbers}
         for name, value in flat_numbers(dict(picture.numbers)).items():
             tell(f"  {name} {value:.3g}")
+    if not found:
+        raise ValueError(
+            f"of {folders[0]} nothing can be drawn of {', '.join(only or KINDS)}: maps and t-SNE "
+            "are of valence and arousal, t-SNE of 10 samples or more, a course of frames of a "
+            "video; choose another --only or selection"
+        )
     if as_json:
         print_json({"figures": found})
 

@@ -179,8 +179,11 @@ def read_record(run: Path | str, kind: type[R] = RunRecord) -> R:
     A folder without one is not a run: FileNotFoundError; whatever else is wrong: ValueError.
     """
     path = Path(run) / "run.json"
-    if Path(run).suffix == ".safetensors" and not Path(run).exists():
-        raise FileNotFoundError(f"{run} does not exist; give a run folder or an exported model")
+    if Path(run).suffix in (".safetensors", ".onnx"):
+        what = "is no run" if Path(run).exists() else "does not exist"
+        raise FileNotFoundError(
+            f"{run} {what}; give a run folder or, to predict, the model.safetensors of an export"
+        )
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist, so {run} is not a run; train one first")
     content = read_json(path)

@@ -210,6 +210,8 @@ def test_figures_are_pictures_and_numbers(place, type_in, monkeypatch):
     }  # fmt: skip
     assert all(Path(file).stat().st_size for each in found.values() for file in each["files"])
     assert "deletion_won" in found["activation-maps"]["numbers"]["first (R)"]
+    code, _, err = type_in("figures", "runs/first", "--only=video")
+    assert code == 1 and "nothing can be drawn of video: maps and" in " ".join(err.split())
     code, _, err = type_in("figures", "runs/first", "--only=video", "--video", "001")
     assert code == 1
     assert "holds no video" in err

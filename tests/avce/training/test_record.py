@@ -146,3 +146,6 @@ def test_a_record_is_sealed_and_any_other_value_is_refused(tmp_path):
 def test_a_model_that_is_not_there_is_not_asked_for_its_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.safetensors does not exist; give a run"):
         read_record(tmp_path / "gone.safetensors")
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(FileNotFoundError, match=r"model\.onnx is no run; .* model\.safetensors of"):
+        read_record(tmp_path / "model.onnx")
