@@ -213,7 +213,7 @@ def _rows(task: _Task, kept: np.ndarray, points: list[np.ndarray]) -> pa.RecordB
 
 def _value(root: Path, path: str, below: bool) -> tuple[float, str]:
     """The number in a file, and how it is stored."""
-    stored = foreign.plain_content(path, foreign.ARRAY) if below else None
+    stored = foreign.small_content(path) if below else None
     try:
         return _stored_number(stored or b"")
     except (*foreign.BROKEN, IndexError):
@@ -246,7 +246,7 @@ def _number(array: np.ndarray, path: str) -> float:
 
 
 def _landmarks(root: Path, path: str, below: bool) -> np.ndarray:
-    stored = foreign.plain_content(path, foreign.ARRAY) if below else None
+    stored = foreign.small_content(path) if below else None
     try:
         array = foreign.array_in(stored or b"")
     except foreign.BROKEN:

@@ -263,3 +263,15 @@ def test_small_arrays_are_read_as_numpy_reads_them(array: np.ndarray, tmp_path: 
 def test_a_broken_header_is_named_and_no_pickle_opened(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.npy is no plain \.npy file"):
         foreign.array(tmp_path, file(tmp_path, content, "a.npy"))
+
+
+def test_small_files_are_read_whole_and_odd_ones_left_to_those_with_words(tmp_path: Path):
+    for size in (0, 1, 4095, 4096, 9000):
+        (tmp_path / f"{size}").write_bytes(b"x" * size)
+    (tmp_path / "link").symlink_to("1")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    found = {path.name: foreign.small_content(str(path)) for path in tmp_path.iterdir()}
+    found["gone"] = foreign.small_content(str(tmp_path / "gone"))
+    assert found.pop("0") == b"" and found.pop("1") == b"x" and found.pop("4095") == b"x" * 4095
+    assert {*found.values()} == {None} and len(found) == 6
