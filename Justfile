@@ -2,6 +2,8 @@
 
 python := env("PYTHON", "python3")
 bin := ".venv/bin"
+# One process, all said: without these words accelerate begins with a warning about each.
+launch := bin + "/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
 
 # List the recipes.
 _default:
@@ -24,7 +26,7 @@ setup:
 demo seed="0": setup
     {{bin}}/python cli.py cartoon affectnet --level easy --n 2400 --seed {{seed}} --out data/demo/raw-{{seed}}
     {{bin}}/python cli.py shard affectnet --raw data/demo/raw-{{seed}} --out data/demo/shards-{{seed}} --size 128
-    {{bin}}/accelerate launch cli.py train --recipe demo --shards data/demo/shards-{{seed}} --set seed={{seed}}
+    {{launch}} cli.py train --recipe demo --shards data/demo/shards-{{seed}} --set seed={{seed}}
     {{bin}}/python cli.py eval --split val
     {{bin}}/python cli.py predict $({{bin}}/python -c "import matplotlib.cbook as c; print(c.get_sample_data('grace_hopper.jpg', asfileobj=False))")
 
@@ -32,11 +34,11 @@ demo seed="0": setup
 starter seed="0": setup
     {{bin}}/python cli.py cartoon affectnet --level easy --n 2400 --seed {{seed}} --out data/starter/easy-{{seed}}
     {{bin}}/python cli.py shard affectnet --raw data/starter/easy-{{seed}} --out data/starter/easy-shards-{{seed}} --size 128
-    {{bin}}/accelerate launch cli.py train --recipe starter --shards data/starter/easy-shards-{{seed}} --epochs 8 --set milestones=240,320,400 --set jitter_brightness=0.0 --set jitter_contrast=0.0 --set seed={{seed}} --run runs/starter-easy-{{seed}}
+    {{launch}} cli.py train --recipe starter --shards data/starter/easy-shards-{{seed}} --epochs 8 --set milestones=240,320,400 --set jitter_brightness=0.0 --set jitter_contrast=0.0 --set seed={{seed}} --run runs/starter-easy-{{seed}}
     {{bin}}/python cli.py export --run runs/starter-easy-{{seed}}
     {{bin}}/python cli.py cartoon affectnet --level wild --n 4000 --seed 1 --out data/starter/wild
     {{bin}}/python cli.py shard affectnet --raw data/starter/wild --out data/starter/wild-shards --size 128
-    {{bin}}/accelerate launch cli.py train --recipe starter --weights runs/starter-easy-{{seed}}/export/model.safetensors --shards data/starter/wild-shards --set seed={{seed}} --run runs/starter-{{seed}}
+    {{launch}} cli.py train --recipe starter --weights runs/starter-easy-{{seed}}/export/model.safetensors --shards data/starter/wild-shards --set seed={{seed}} --run runs/starter-{{seed}}
     {{bin}}/python cli.py export --run runs/starter-{{seed}}
 
 # Run the tests.
