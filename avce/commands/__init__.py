@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import os
+import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
@@ -54,6 +57,9 @@ def main() -> None:
 
     An error of the user's is one sentence, not a traceback; a bug says that it is one.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    atexit.register(gc.freeze)  # or Python's end searches all of torch for cycles: 1 to 2 s
     occupy()
     kept = os.dup(1)  # Rich puts another in its place once nobody reads
     debug = "--debug" in sys.argv

@@ -288,10 +288,10 @@ class Training:
         if self.due:
             self.score()
         every = self.config.checkpoint_every_steps or self.feed.length
-        if asked or late or self.step % every == 0 or self.step == self.total:
-            self.save()
         if asked and self.step < self.total:
             raise self.interrupted()
+        if late or self.step % every == 0 or self.step == self.total:
+            self.save()
 
     @property
     def due(self) -> bool:
