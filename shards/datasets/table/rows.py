@@ -111,7 +111,9 @@ def columns_of(root: Path, path: Path, encoding: str = "") -> list[str]:
 def _separated(root: Path, path: Path, encoding: str = "", start: int = 2) -> Rows:
     """From the line with the number `start` on."""
     lines = _lines(root, path, encoding)
-    first = next(lines, (1, ""))[1]
+    _, first = next(lines, (1, None))
+    if first is None:
+        return
     names, delimiter = _header(path, first)
     found = csv.reader((f"{line}\n" for n, line in lines if n >= start), delimiter=delimiter)
     try:
@@ -197,6 +199,8 @@ def _told(lines: Iterator[Any]) -> Iterator[Any]:
 
 def _header(path: Path, line: str) -> tuple[list[str], str]:
     """The names of the columns, and what stands between them."""
+    if not line.strip():
+        raise ValueError(f"{path}: line 1 is empty; the names of the columns belong there")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=line.count)
     (header,) = csv.reader([line], delimiter=delimiter)
     names = [name.strip().lstrip("#").strip() for name in header]

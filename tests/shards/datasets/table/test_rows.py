@@ -54,6 +54,7 @@ def test_every_format_gives_the_same_rows(kind: str, tmp_path: Path) -> None:
         ("a.csv", "path,path\nx,y", r"a\.csv: line 1 names a column twice"),
         ("a.csv", "path,\nx,y", r"a\.csv: line 1 names a column twice or not at all"),
         ("a.csv", "path\n" + "x" * 200_000, r"a\.csv: line 2 field larger than field limit"),
+        ("a.csv", "\n\npath\nx", r"a\.csv: line 1 is empty; the names of the columns belong there"),
         ("a.csv", "", r"a\.csv: line 1 names a column|a\.csv has no rows"),
         ("a.jsonl", '{"path": "a"}\n{"path": ', r"a\.jsonl: line 2 is no row"),
         ("a.jsonl", '{"path": NaN}', r"a\.jsonl: line 1 is no row \(NaN is no number\)"),
