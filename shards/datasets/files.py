@@ -36,12 +36,14 @@ class Listing:
     @cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """Hashes, and what is said of each; last what is said of all others."""
-        facts = np.frombuffer(self._facts, np.int64).reshape(-1, 3)
-        facts = np.vstack([facts[np.argsort(facts[:, 0])], [0, -1, 0]])
-        hashes = facts[:, 0].copy()  # side by side, else they are copied for each question
+        seen = np.frombuffer(self._facts, np.int64).reshape(-1, 3)
+        order = np.argsort(seen[:, 0])
+        hashes = np.append(seen[order, 0], 0)  # side by side, else each question copies them
+        facts = np.vstack([seen[order, 1:], [-1, 0]])
         twice = np.flatnonzero(hashes[1:-1] == hashes[:-2])
-        facts[[*twice, *(twice + 1)], 1] = -1
-        return hashes, facts[:, 1:]
+        facts[[*twice, *(twice + 1)], 0] = -1
+        self._facts = array("q")
+        return hashes, facts
 
 
 listing: ContextVar[Listing] = ContextVar("listing")  # of the look that a plan's key takes
