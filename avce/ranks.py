@@ -96,6 +96,11 @@ def launched() -> int:
     return max(1, int(ranks))
 
 
+def by_launcher() -> bool:
+    """Whether `accelerate launch` or `torchrun` started this process, of however many."""
+    return not {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"}.isdisjoint(os.environ)
+
+
 def local_device() -> torch.device:
     """This rank's GPU; the current one outside a launch, the CPU where there is none."""
     if not torch.cuda.is_available():
@@ -179,8 +184,7 @@ def use_own_cores() -> None:
     `accelerate launch` and `torchrun` set OMP_NUM_THREADS=1 unless told otherwise, which on two
     cores halves the speed. Any other number is somebody's wish and stays.
     """
-    by_launcher = {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & set(os.environ)
-    if by_launcher and os.environ.get("OMP_NUM_THREADS") == "1":
+    if by_launcher() and os.environ.get("OMP_NUM_THREADS") == "1":
         ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks_here))
 

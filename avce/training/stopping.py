@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,11 +15,13 @@ class StopSignals:
 
     A second Ctrl-C stops at once, except with `forgiving`: a launcher repeats what the terminal
     has already sent. Outside the main thread signals cannot be caught, and nothing changes.
+    `launched`: that the parent, a launcher, has ended asks the same; `accelerate launch` of one
+    process passes no signal on.
     """
 
-    def __init__(self, *, forgiving: bool) -> None:
-        self.asked = False
-        self.asked_at = 0.0
+    def __init__(self, *, forgiving: bool, launched: bool = False) -> None:
+        self.asked_at: float | None = None
+        self.parent = os.getppid() if launched else None
         self.forgiving = forgiving
         self.before: dict[int, Any] = {}
 
@@ -35,10 +38,16 @@ class StopSignals:
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT and not self.forgiving:
             raise KeyboardInterrupt
-        if not self.asked:
-            self.asked, self.asked_at = True, time.monotonic()
+        self.asked_at = self.asked_at or time.monotonic()
+
+    @property
+    def asked(self) -> bool:
+        """Whether anybody wants the loop to stop."""
+        if self.asked_at is None and self.parent not in (None, os.getppid()):
+            self.asked_at = time.monotonic()
+        return self.asked_at is not None
 
     @property
     def overdue(self) -> bool:
         """Whether who asked has waited half a second: too long for what could be done again."""
-        return self.asked and time.monotonic() - self.asked_at > 0.5
+        return self.asked and time.monotonic() - (self.asked_at or 0.0) > 0.5

@@ -26,7 +26,14 @@ from torch import Tensor
 from avce.config import Config, check_rows
 from avce.durable import write_aside
 from avce.method.build import Method
-from avce.ranks import Ranks, launched, ranks_on_cpu, refuse_other_launch, use_own_cores
+from avce.ranks import (
+    Ranks,
+    by_launcher,
+    launched,
+    ranks_on_cpu,
+    refuse_other_launch,
+    use_own_cores,
+)
 from avce.scores.evaluate import evaluate
 from avce.training.audit import Audit
 from avce.training.checkpoint import as_safetensors, get_rng, set_rng
@@ -89,7 +96,8 @@ def fit(
     parts = (accelerator, Ranks(), method, config, Feed(train), Path(run))
     saver, teller = Saver(*parts), Teller(*parts, progress)
     try:
-        with StopSignals(forgiving=accelerator.num_processes > 1) as stop:
+        many = accelerator.num_processes > 1
+        with StopSignals(forgiving=many, launched=by_launcher()) as stop:
             saver.open(resume, shards_facts)
             training = Training(saver, teller, val, stop)
             try:

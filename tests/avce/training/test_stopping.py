@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -53,3 +55,27 @@ def test_outside_of_the_main_thread_nothing_changes():
     thread.start()
     thread.join()
     assert seen == [(before, False)]
+
+
+ORPHAN = """
+import os, time
+from avce.training.stopping import StopSignals
+begun, begin = os.pipe()
+if os.fork():
+    os.read(begun, 1)
+    os._exit(0)
+launcher = os.getppid()
+with StopSignals(forgiving=False, launched=LAUNCHED) as signals:
+    before = signals.asked
+    os.write(begin, b"!")
+    while os.getppid() == launcher:
+        time.sleep(0.01)
+    print(before, signals.asked)
+"""
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_launcher_that_has_gone_asks_to_stop_and_a_shell_does_not(launched: bool):
+    command = [sys.executable, "-c", ORPHAN.replace("LAUNCHED", str(launched))]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert ended.stdout.split() == ["False", str(launched)]
