@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 
@@ -134,8 +135,11 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 50)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's memory")
 def test_crops_share_their_memory():
-    """Each took 160 pages anew: a fifth of its time."""
-    asked = subprocess.run([sys.executable, "-c", CROPS], check=True, capture_output=True).stdout
+    """Each took 160 pages anew: a fifth of its time. Where glibc is told what to hand back, as Dask
+    tells it in its process for good, it learns nothing."""
+    untold = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    words = [sys.executable, "-c", CROPS]
+    asked = subprocess.run(words, check=True, capture_output=True, env=untold).stdout
     assert float(asked) < 10
 
 
