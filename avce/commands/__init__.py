@@ -82,6 +82,7 @@ def main() -> None:
     if code == 130:
         tell("interrupted")
     let_go()
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is said: no traceback now
     sys.exit(code or 0)
 
 

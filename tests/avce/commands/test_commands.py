@@ -598,3 +598,12 @@ def test_the_end_searches_for_no_cycles():
     command = [sys.executable, "-c", code, "recipes"]
     ended = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert int(ended.stdout.split()[-1]) > 10_000
+
+
+def test_ctrl_c_when_all_is_said_is_no_traceback():
+    code = "import atexit, os, signal\n"
+    code += "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"  # the last
+    code += "from avce.commands import main; main()"
+    command = [sys.executable, "-c", code, "recipes"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
