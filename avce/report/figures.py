@@ -288,9 +288,9 @@ def activation_maps(sheets: Sequence[Sheet]) -> Figure:
             for k in range(2):
                 row[1 + 2 * j + k].imshow(overlaid(sheet.image, sheet.maps[name][k]))
     for j, name in enumerate(names):
-        run, _, head = name.partition(" ")
+        run, *head = name.rsplit(" ", 1)  # "my run (R)"
         for k in range(2):
-            title = f"{short(run, 14)}\n{AXES[k]} {head}"
+            title = " ".join([f"{short(run, 14)}\n{AXES[k]}", *head])
             panels[0, 1 + 2 * j + k].set_title(title, fontsize=7)
     for panel in panels.flat:
         panel.set_xticks([])

@@ -121,6 +121,14 @@ def test_the_names_that_runs_are_given_print_over_nothing(name):
         assert_legible(figures.activation_maps([figures.Sheet(dark, maps)]))
 
 
+def test_a_map_is_named_by_all_of_its_run_and_by_its_head():
+    maps = {name: np.stack([HEAT, HEAT]) for name in ("my run (R)", "AVCE")}
+    with figures.theme("light"):
+        figure = figures.activation_maps([figures.Sheet(FACE, maps)])
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert [t for t in titles if "valence" in t] == ["my run\nvalence (R)", "AVCE\nvalence"]
+
+
 def assert_legible(figure):
     """No text lies on another, or out of the picture."""
     figure.draw_without_rendering()
