@@ -36,6 +36,7 @@ FAR = 1e6  # pixels; no coordinate of a picture lies beyond
 _LINE = MIB  # characters; a row of AffectNet has a thousand
 _BLOCK = 4 * MIB
 _SMALL = 4 * KIB
+_PLAINLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW  # no link, no pipe
 _NUMBERS = re.compile(r"[0-9eE+.\-\s,;]*", re.ASCII)  # float() takes 1_0, inf and Arabic digits too
 _SHORT = re.compile(r"[+-]?[0-9]{1,6}(?:\.[0-9]{0,17})?")  # of those, most: a third of the time
 _NO_MARKS = bytes({*range(256)} - {*b",\n\r"})
@@ -132,7 +133,8 @@ def opened(root: Path, path: Path, limit: int) -> Iterator[BinaryIO]:
 def content(root: Path, path: Path, limit: int = IMAGE) -> bytes:
     """All bytes of a file."""
     text = str(path)
-    plain = plain_content(text, limit) if is_below(root, os.path.dirname(text)) else None  # noqa: PTH120
+    folder = os.path.dirname(text)  # noqa: PTH120  a Path for every image takes longer
+    plain = plain_content(text, limit) if is_below(root, folder) else None
     if plain is not None:
         return plain
     with opened(root, path, limit) as file:
@@ -143,7 +145,7 @@ def plain_content(path: str, limit: int) -> bytes | None:
     """All bytes of a file that is neither a link nor odd, in four system calls; None for others,
     for which `content` has a sentence. That its folder lies below the root is the caller's word."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        file = os.open(path, _PLAINLY)
     except OSError:
         return None
     try:
@@ -159,7 +161,7 @@ def small_content(path: str) -> bytes | None:
     """The same of a file below 4 KiB, in three calls: what cannot be read from a place in it (a
     pipe, a folder) or is longer is None."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        file = os.open(path, _PLAINLY)
     except OSError:
         return None
     try:
